@@ -1,0 +1,141 @@
+# Everything that a person or CI does with this tree. `make` lists it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Built things live outside the clone, so that a fresh clone is not a fresh build.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/squall
+export CARGO_TARGET_DIR ?= $(CACHE)/target
+TOOLS := $(CACHE)/tools
+export PATH := $(TOOLS)/bin:$(PATH)
+
+NEXTEST := 0.9.151
+DENY := 0.20.2
+
+BED := tests/testbed/testbed.sh
+SQUALL := $(CARGO_TARGET_DIR)/debug/squall
+STATIC := $(CACHE)/static/squall
+IMAGE := squall:dev
+IMAGE_TAR := $(CACHE)/static/squall-dev.tar
+# Needs nothing but Go's standard library: no test bed has to be built for an image.
+MKIMAGE := cd tests/testbed && go run ./mkimage
+
+# command=Debian package. What the test bed needs it looks for and installs by itself.
+BUILD_NEEDS := cargo cc=gcc
+LINT_NEEDS := shellcheck=shellcheck
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build testbed ## Run experiments/pod-kill.yaml on a demo app in the test bed
+	@.ci/demo "$(BED)" "$(SQUALL)"
+
+.PHONY: test
+test: unit e2e ## All tests: unit, tree, documents, then the cluster tests on the test bed
+
+.PHONY: unit
+unit: needs-build nextest ## The tests that need no cluster
+	cargo test --locked --doc --quiet
+	cargo nextest run --locked
+
+.PHONY: e2e
+e2e: needs-build nextest image ## The cluster tests, on the test bed or on the context in SQUALL_E2E_CONTEXT
+	@.ci/e2e "$(BED)" "$(IMAGE_TAR)"
+
+.PHONY: testbed
+testbed: ## Bring the test bed up; the first time, build it (a quarter of an hour)
+	@.ci/need go
+	@$(BED) up
+
+.PHONY: testbed-down
+testbed-down: ## Take the test bed down
+	$(BED) down
+
+.PHONY: testbed-test
+testbed-test: ## Show that the test bed that is up behaves as the tests take for granted: power cuts, API stops
+	tests/testbed/selftest.sh
+
+.PHONY: build
+build: needs-build ## Build the squall binary (development profile)
+	cargo build --locked
+
+.PHONY: build-tests
+build-tests: needs-build nextest ## Build all tests without running them
+	cargo nextest run --locked --no-run
+
+.PHONY: lint
+lint: needs-build ## Formatting, clippy and rustdoc without warnings, shell scripts
+	.ci/need $(LINT_NEEDS)
+	.ci/format --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+	shellcheck $$(git ls-files '*.sh' .ci)
+
+.PHONY: fmt
+fmt: ## Format the Rust and Go sources
+	.ci/format
+
+.PHONY: generate
+generate: build ## Write the generated files again: schema/experiment.json and docs/faults.md
+	$(SQUALL) schema >schema/experiment.json
+	$(SQUALL) faults --markdown >docs/faults.md
+
+.PHONY: deny
+deny: $(TOOLS)/.cargo-deny-$(DENY) ## Licences, banned and duplicate crates, sources; advisories where SQUALL_ADVISORY_DB is set
+	cargo deny --locked check bans licenses sources
+ifdef SQUALL_ADVISORY_DB
+	cargo deny --locked --offline check advisories
+else
+	@echo "skipped: cargo deny check advisories (set SQUALL_ADVISORY_DB to a clone of the advisory database to run it)"
+endif
+
+# Only the program itself is linked statically; a global RUSTFLAGS would break the proc macros, which are shared libraries.
+.PHONY: static
+static: needs-build ## A static binary of the development profile, in the cache
+	cargo rustc --locked --bin squall -- -C target-feature=+crt-static
+	install -D "$(CARGO_TARGET_DIR)/debug/squall" "$(STATIC)"
+	ldd "$(STATIC)" | grep -q "statically linked"
+
+.PHONY: release
+release: needs-build ## A static binary of the release profile
+	cargo rustc --locked --release --bin squall -- -C target-feature=+crt-static
+	ldd "$(CARGO_TARGET_DIR)/release/squall" | grep -q "statically linked"
+	@echo "$(CARGO_TARGET_DIR)/release/squall"
+
+.PHONY: image
+image: static ## A container image from scratch with the static binary alone, as a docker archive
+	$(MKIMAGE) $(IMAGE) $(IMAGE_TAR) /squall -- /squall=$(STATIC)
+
+.PHONY: shop-image
+shop-image: ## The workload of the cluster tests as a docker archive, for clusters other than the test bed
+	cd tests/testbed && CGO_ENABLED=0 go build -trimpath -o $(CACHE)/static/shop ./shop
+	$(MKIMAGE) testbed.local/shop:1 $(CACHE)/static/shop.tar /shop -- /shop=$(CACHE)/static/shop
+
+.PHONY: clean-cache
+clean-cache: ## Remove everything built: target, tools, test bed
+	$(BED) down
+	rm -rf "$(CACHE)"
+
+.PHONY: tools
+tools: $(TOOLS)/.cargo-nextest-$(NEXTEST) $(TOOLS)/.cargo-deny-$(DENY) ## Build the pinned tools into the cache
+	.ci/need $(BUILD_NEEDS) $(LINT_NEEDS) go
+
+.PHONY: needs-build nextest
+needs-build:
+	@.ci/need $(BUILD_NEEDS)
+
+nextest: $(TOOLS)/.cargo-nextest-$(NEXTEST)
+
+# Unoptimised on purpose: building a tool costs far more than running it. Not into CARGO_TARGET_DIR, where it would stay.
+$(TOOLS)/.cargo-nextest-$(NEXTEST):
+	env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root $(TOOLS) \
+		--no-default-features --features default-no-update --version $(NEXTEST) cargo-nextest
+	touch $@
+
+$(TOOLS)/.cargo-deny-$(DENY):
+	env -u CARGO_TARGET_DIR CARGO_PROFILE_DEV_DEBUG=0 cargo install --quiet --locked --debug --root $(TOOLS) \
+		--no-default-features --version $(DENY) cargo-deny
+	touch $@

@@ -1,0 +1,238 @@
+//! `run`: experiments, one after another, each waiting for the last to heal.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::Args;
+
+use super::{Global, Sets, World};
+use crate::cluster::{Cluster, ConnectError};
+use crate::plan::{Plan, Source, drift};
+use crate::record::Exit;
+use crate::report::{self, Report};
+use crate::run::{self, Request, signals};
+use crate::scalar::Selector;
+use crate::spec::{Experiment, Loaded};
+use crate::term::Terminal;
+
+/// `squall run`.
+#[derive(Debug, Args)]
+pub(super) struct RunVerb {
+    /// Experiment files, and folders of them
+    #[arg(required_unless_present = "plan", value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Follow a plan that `squall plan --out` wrote; refused when cluster or targets have drifted
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["paths", "seed", "sets"])]
+    plan: Option<PathBuf>,
+    /// Only experiments whose labels match, as `kubectl -l` takes it
+    #[arg(long, value_name = "SELECTOR")]
+    select: Option<Selector>,
+    /// Write the outcome of all experiments as `JUnit` XML
+    #[arg(long, value_name = "PATH")]
+    junit: Option<PathBuf>,
+    /// Folder for the run records
+    #[arg(long, default_value = "reports", value_name = "DIR")]
+    reports: PathBuf,
+    /// Seed of every random choice; a new one each time when left out
+    #[arg(long)]
+    seed: Option<u64>,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+/// What is to be run.
+struct Job {
+    experiment: Experiment,
+    source: String,
+    loaded: Option<Loaded>,
+    old_plan: Option<Plan>,
+}
+
+impl RunVerb {
+    /// Loads everything first, so that a mistake in the last file keeps the first from running.
+    pub(super) async fn run(&self, global: &Global, mut term: Terminal, world: &World) -> Exit {
+        let jobs = match self.jobs(&mut term) {
+            Ok(jobs) => jobs,
+            Err(exit) => return exit,
+        };
+        let cluster = match self.connect(global, &mut term, &jobs).await {
+            Ok(cluster) => cluster,
+            Err(e) => return term.refused(&e.message, e.hint.as_deref()),
+        };
+        let term = Rc::new(RefCell::new(term));
+        let mut all = Vec::new();
+        let mut exit = Exit::Passed;
+        for job in jobs {
+            let (ended, report) = self.one(job, &cluster, global, &term, world).await;
+            exit = exit.worse(ended);
+            all.extend(report);
+            if let Some(path) = &self.junit
+                && let Err(e) = write_junit(path, &all)
+            {
+                exit = exit.worse(term.borrow_mut().errored(&format!("can't write {}: {e}", path.display())));
+            }
+            if matches!(ended, Exit::UndoIncomplete | Exit::Aborted | Exit::Errored) {
+                // What follows must not act on a cluster that was left in an unknown state, or whose person said stop.
+                break;
+            }
+        }
+        exit
+    }
+
+    fn jobs(&self, term: &mut Terminal) -> Result<Vec<Job>, Exit> {
+        if let Some(path) = &self.plan {
+            return Self::from_plan(path, term).map(|job| vec![job]);
+        }
+        let files = match experiment_files(&self.paths) {
+            Ok(files) => files,
+            Err(e) => return Err(term.usage(&e, None)),
+        };
+        let loaded = super::document::load_all(&files, &self.sets, term);
+        if loaded.iter().any(Option::is_none) {
+            return Err(Exit::Usage);
+        }
+        let jobs: Vec<Job> = files
+            .iter()
+            .zip(loaded.into_iter().flatten())
+            .filter(|(_, l)| self.select.as_ref().is_none_or(|s| s.matches(&l.experiment.metadata.labels)))
+            .map(|(file, l)| Job {
+                experiment: l.experiment.clone(),
+                source: file.display().to_string(),
+                loaded: Some(l),
+                old_plan: None,
+            })
+            .collect();
+        if jobs.is_empty() {
+            let what = self.select.as_ref().map_or("there is no experiment in these paths".to_owned(), |s| {
+                format!("`--select {s}` selects none of the {} experiments", files.len())
+            });
+            return Err(term.refused(&what, Some("a run of nothing is never green")));
+        }
+        Ok(jobs)
+    }
+
+    fn from_plan(path: &Path, term: &mut Terminal) -> Result<Job, Exit> {
+        let plan = Plan::read(path).map_err(|e| term.refused(&format!("{}: {e}", path.display()), None))?;
+        let experiment = serde_json::from_value(plan.document.clone()).map_err(|e| {
+            term.refused(&format!("{}: the plan's experiment can't be read: {e}", path.display()), None)
+        })?;
+        Ok(Job { experiment, source: plan.source.clone(), loaded: None, old_plan: Some(plan) })
+    }
+
+    /// The named cluster; a plan names its own, and on a terminal a person may.
+    async fn connect(&self, global: &Global, term: &mut Terminal, jobs: &[Job]) -> Result<Cluster, ConnectError> {
+        let planned = jobs.iter().find_map(|job| job.old_plan.as_ref()).map(|plan| plan.cluster.context.clone());
+        if let (None, Some(context)) = (&global.context, planned) {
+            return global.connect_to(Some(context).filter(|c| c != "in-cluster"), false).await;
+        }
+        match global.connect(false).await {
+            Err(e) if e.implicit.is_some() => {
+                let current = e.implicit.clone().unwrap_or_default();
+                if term.confirms_context(&current) { global.connect_to(Some(current), false).await } else { Err(e) }
+            }
+            answer => answer,
+        }
+    }
+
+    async fn one(
+        &self,
+        job: Job,
+        cluster: &Cluster,
+        global: &Global,
+        term: &Rc<RefCell<Terminal>>,
+        world: &World,
+    ) -> (Exit, Option<Report>) {
+        let plan = match Self::plan_of(&job, cluster, global, self.seed.unwrap_or_else(rand::random)).await {
+            Ok(plan) => plan,
+            Err(e) => return (term.borrow_mut().refused(&e, None), None),
+        };
+        if job.old_plan.is_none() && !term.borrow().wants_json() {
+            term.borrow_mut().plan(&plan);
+        }
+        let run = run::run_id((world.wall)(), plan.experiment.as_str(), plan.seed);
+        let listener = Rc::clone(term);
+        let request = Request {
+            experiment: job.experiment,
+            plan,
+            cluster: cluster.clone(),
+            reports: self.reports.clone(),
+            run,
+            by: world.by.clone(),
+            wall: (world.wall)(),
+            signals: signals::listen(),
+            refresh: Box::new(report::write_all),
+        };
+        match run::run(request, move |event| listener.borrow_mut().on_event(event)).await {
+            Err(e) => (
+                term.borrow_mut()
+                    .refused(&format!("the run record can't be written in {}: {e}", self.reports.display()), None),
+                None,
+            ),
+            Ok(ended) => {
+                let mut exit = ended.exit;
+                if let Some(failure) = &ended.record_failure {
+                    let text = format!("`events.jsonl` is not complete: {failure}");
+                    exit = exit.worse(term.borrow_mut().errored(&text));
+                }
+                if let Err(e) = report::write_all(&ended.dir, &ended.events) {
+                    let text = format!("can't write the report to {}: {e}", ended.dir.path().display());
+                    exit = exit.worse(term.borrow_mut().errored(&text));
+                }
+                let report = Report::from_events(&ended.events);
+                term.borrow_mut().summary(&report, Some(ended.dir.path()));
+                (exit, Some(report))
+            }
+        }
+    }
+
+    async fn plan_of(job: &Job, cluster: &Cluster, global: &Global, seed: u64) -> Result<Plan, String> {
+        let seed = job.old_plan.as_ref().map_or(seed, |old| old.seed);
+        let experiment = &job.experiment;
+        let sha256 = match (&job.loaded, &job.old_plan) {
+            (Some(loaded), _) => Some(loaded.sha256.clone()),
+            (None, old) => old.as_ref().and_then(|old| old.source_sha256.clone()),
+        };
+        let mut plan =
+            super::plan::drawn(experiment, Source { name: job.source.clone(), sha256 }, cluster, global, seed).await?;
+        if let Some(old) = &job.old_plan {
+            let drifted = drift(old, &plan);
+            plan.refusals.extend(drifted.into_iter().map(|message| crate::plan::Refused {
+                step: None,
+                message: format!("drifted since it was planned: {message}"),
+                hint: Some("draw the plan again and look at it".to_owned()),
+            }));
+        }
+        Ok(plan)
+    }
+}
+
+/// The files themselves, and every `.yaml` and `.yml` of the folders, in order.
+fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = std::fs::read_dir(path).map_err(|e| format!("can't read the folder {}: {e}", path.display()))?;
+        let mut found: Vec<PathBuf> = entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|p| p.extension().is_some_and(|e| e == "yaml" || e == "yml") && p.is_file())
+            .collect();
+        if found.is_empty() {
+            return Err(format!("the folder {} has no .yaml file", path.display()));
+        }
+        found.sort();
+        files.extend(found);
+    }
+    Ok(files)
+}
+
+fn write_junit(path: &Path, reports: &[Report]) -> Result<(), String> {
+    let text = report::junit(reports).map_err(|e| e.to_string())?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;
+    }
+    std::fs::write(path, text).map_err(|e| e.to_string())
+}

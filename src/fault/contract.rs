@@ -1,0 +1,243 @@
+//! What a fault is: the contract between a fault's file and everything that loops over the catalogue.
+
+use std::collections::BTreeSet;
+
+use schemars::JsonSchema;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::cluster::Cluster;
+use crate::record::Target;
+
+/// What a fault says of itself. The reference, the CLI listing and the plan are written from it.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// The key in a step: `podKill`.
+    pub key: &'static str,
+    /// One line, under 80 columns, no full stop.
+    pub summary: &'static str,
+    /// What it does, what it costs, what it bypasses: Markdown paragraphs.
+    pub details: &'static str,
+    /// How its effect is proved.
+    pub effect: &'static str,
+    /// How it ends: what the undo does, or what heals by itself.
+    pub ending: &'static str,
+    /// Whether we take it back (`for` is allowed in its step).
+    pub undoable: bool,
+    /// Whether `expect: evicted | refused` makes sense in its step.
+    pub refusable: bool,
+}
+
+/// One rule that the run needs, as RBAC says it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Permission {
+    /// API group; empty for the core group.
+    pub group: &'static str,
+    /// Resource, with its subresource behind a slash.
+    pub resource: &'static str,
+    /// Verb.
+    pub verb: &'static str,
+    /// Namespace; `None` for the whole cluster.
+    pub namespace: Option<String>,
+    /// What it is needed for.
+    pub why: &'static str,
+}
+
+/// What resolving a step's targets came to.
+#[derive(Debug, Clone, Default)]
+pub struct Resolution {
+    /// The chosen targets, in the order in which they are touched.
+    pub targets: Vec<Target>,
+    /// How many there were to choose from.
+    pub of: usize,
+    /// How many pods the step takes away, for `limits.pods`.
+    pub pods: usize,
+    /// How many pods the selection covers, the whole of a percentage in `limits.pods`; [`Resolution::of`] where the targets are the
+    /// pods themselves.
+    pub pods_of: Option<usize>,
+    /// Each call that the injection will make: `DELETE /api/v1/namespaces/shop/pods/web-1`.
+    pub calls: Vec<String>,
+    /// Each undo or healing, in words.
+    pub undo: Vec<String>,
+    /// What a person should know before it runs.
+    pub warnings: Vec<String>,
+}
+
+/// What is wrong with a fault's arguments as they are written, before any cluster is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// Keys that lead from the arguments to the place: `["pods", "count"]`. The last ones may be missing in the document.
+    pub path: Vec<&'static str>,
+    /// What is wrong, as a lower-case sentence fragment.
+    pub message: String,
+    /// What to type instead.
+    pub hint: String,
+}
+
+impl Complaint {
+    /// A complaint about the place to which `path` leads.
+    pub fn new(path: &[&'static str], message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { path: path.to_vec(), message: message.into(), hint: hint.into() }
+    }
+}
+
+/// Why a step can't be planned; the run is refused with exit code 3.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What stands in the way.
+    pub message: String,
+    /// What to type or change.
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    /// A refusal without a hint.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// Where the targets are chosen: read-only access and the seeded choice.
+pub struct Planning<'a> {
+    /// The cluster, to be read only.
+    pub cluster: &'a Cluster,
+    /// Seed of the step's choice: the run's seed mixed with the step's name.
+    pub seed: u64,
+    /// UIDs of the targets of the steps before: a choice takes others first, because those may be gone by then.
+    pub taken: &'a BTreeSet<String>,
+}
+
+/// Where a fault acts.
+pub struct Acting<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// The run that acts, written into undo notes.
+    pub run: &'a str,
+    /// The step's name.
+    pub step: &'a str,
+}
+
+/// What an injection came to. Errors of the API are [`FaultError`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Injected {
+    /// Accepted.
+    Done(String),
+    /// Refused by something that is there to refuse, such as a disruption budget; with who and the numbers.
+    Refused(String),
+    /// The target is gone, or is another object of the same name.
+    Gone(String),
+}
+
+/// Whether the fault's effect is visible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Proof, in words.
+    Seen(String),
+    /// What is still missing.
+    NotYet(String),
+}
+
+/// What an undo came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undo {
+    /// Taken back.
+    Undone(String),
+    /// Nothing to take back.
+    Nothing(String),
+    /// Somebody else changed it: theirs stays, our note is gone.
+    Conflict(String),
+}
+
+/// Whether the system is whole again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heal {
+    /// It is.
+    Healed(String),
+    /// What is still missing.
+    NotYet(String),
+}
+
+/// Why a call of a fault failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FaultError {
+    /// The API answered with an error, or did not answer.
+    #[error("{doing}: {}", crate::cluster::explain(.source))]
+    Api {
+        /// What was tried.
+        doing: String,
+        /// The client's error.
+        #[source]
+        source: kube::Error,
+    },
+    /// The state found makes no sense for this fault.
+    #[error("{0}")]
+    State(String),
+}
+
+impl FaultError {
+    /// Wraps a client error with what was being done.
+    pub fn api(doing: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Api { doing, source }
+    }
+
+    /// Whether the same call may be tried again with hope: throttling, unavailability, a broken connection.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Api { source, .. } => crate::cluster::is_transient(source),
+            Self::State(_) => false,
+        }
+    }
+}
+
+/// A fault: its arguments as written in a step, and what it does with them.
+///
+/// One file per fault implements this; the list in `fault/mod.rs` names them, and everything else loops over the list.
+#[expect(async_fn_in_trait, reason = "faults are used through the catalogue's enum, on one thread")]
+pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOwned + JsonSchema {
+    /// What the fault says of itself.
+    const ABOUT: About;
+
+    /// What must be known to take it back; written to the undo log before the first mutation.
+    type Note: Serialize + DeserializeOwned + Clone + std::fmt::Debug;
+
+    /// What is wrong with the arguments that their types alone don't say: two that contradict each other, or one that does nothing.
+    fn check(&self) -> Vec<Complaint> {
+        Vec::new()
+    }
+
+    /// Namespaces that the arguments name.
+    fn namespaces(&self) -> Vec<String>;
+
+    /// Everything that `resolve`, `prepare`, `inject`, `effect`, `undo` and `healed` call.
+    fn permissions(&self) -> Vec<Permission>;
+
+    /// How long the effect may take to show once the injection was acknowledged.
+    fn effect_deadline(&self, note: &Self::Note) -> std::time::Duration;
+
+    /// Chooses the targets. Reads only.
+    async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal>;
+
+    /// Reads what the undo will need. Reads only; may be called again. `Ok(None)`: the target is gone or is another object.
+    async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<Self::Note>, FaultError>;
+
+    /// Injects. The note is durable when this is called, and the call is made at most once per target.
+    async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Injected, FaultError>;
+
+    /// Whether the effect can be seen. Called again and again until it is, or its deadline passes.
+    async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Effect, FaultError>;
+
+    /// Takes it back, from the note alone. Idempotent, and harmless where nothing was injected.
+    async fn undo(cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Undo, FaultError>;
+
+    /// Whether the system is whole again after the undo, or by itself. Called again and again.
+    async fn healed(cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Heal, FaultError>;
+}

@@ -1,0 +1,199 @@
+//! What several faults ask the API in the same way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, ListParams};
+use kube::core::{ObjectMeta, Selector as Labels, SelectorExt as _};
+use serde::de::DeserializeOwned;
+
+use super::contract::{Acting, FaultError, Heal, Permission, Refusal};
+use crate::cluster::{Cluster, explain, is_transient, status_of};
+use crate::record::Target;
+use crate::scalar::Selector;
+
+/// Tries of one call.
+const ATTEMPTS: u32 = 4;
+/// Pause after the first failed try; doubles.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Time limit of one try.
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who we are in an object's managed fields.
+const MANAGER: &str = "squall";
+
+/// Objects per page of a list.
+const PAGE: u32 = 500;
+
+/// Lists everything that matches, page by page.
+pub(crate) async fn list<K>(
+    api: Api<K>,
+    resource: &str,
+    namespace: &str,
+    selector: Option<&Selector>,
+) -> Result<Vec<K>, Refusal>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut params = ListParams::default().limit(PAGE);
+    if let Some(selector) = selector {
+        params = params.labels(selector.as_str());
+    }
+    let mut all = Vec::new();
+    loop {
+        let page = retried(|| api.list(&params)).await.map_err(|e| refused(&e, "list", resource, namespace))?;
+        all.extend(page.items);
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params = params.continue_token(&token),
+            _ => return Ok(all),
+        }
+    }
+}
+
+/// A failed read while planning, as a refusal that names verb, resource and namespace.
+pub(crate) fn refused(error: &kube::Error, verb: &str, resource: &str, namespace: &str) -> Refusal {
+    let place = if namespace.is_empty() { String::new() } else { format!(" in namespace `{namespace}`") };
+    match status_of(error).map(|s| s.code) {
+        Some(403) => Refusal::new(format!("not allowed to `{verb}` `{resource}`{place}"))
+            .hint("`squall plan FILE --rbac` prints the role that the run needs"),
+        _ => Refusal::new(format!("can't {verb} {resource}{place}: {}", explain(error))),
+    }
+}
+
+/// Whether the budget covers a pod with these labels: an empty selector covers every pod of its namespace, a missing one none.
+pub(crate) fn covers(budget: &PodDisruptionBudget, labels: Option<&BTreeMap<String, String>>) -> bool {
+    let Some(selector) = budget.spec.as_ref().and_then(|spec| spec.selector.clone()) else { return false };
+    // The API validates selectors; one that can't be read covers nothing, as the API itself decides for an eviction.
+    Labels::try_from(selector).is_ok_and(|selector| selector.matches(labels.unwrap_or(&BTreeMap::new())))
+}
+
+/// The controlling owner as `kind/name` in lower case.
+pub(crate) fn owner_of(meta: &ObjectMeta) -> Option<String> {
+    let owner = meta.owner_references.as_ref()?.iter().find(|o| o.controller == Some(true))?;
+    Some(format!("{}/{}", owner.kind.to_lowercase(), owner.name))
+}
+
+/// The top controlling owner that is known: the Deployment behind a ReplicaSet.
+pub(super) fn top_owner(meta: &ObjectMeta, sets: &[ReplicaSet]) -> Option<String> {
+    let direct = owner_of(meta)?;
+    let behind = direct
+        .strip_prefix("replicaset/")
+        .and_then(|name| sets.iter().find(|set| set.metadata.name.as_deref() == Some(name)))
+        .and_then(|set| owner_of(&set.metadata));
+    Some(behind.unwrap_or(direct))
+}
+
+/// Reads the target; `None` when it is gone or when another object has its name.
+pub(super) async fn get<K>(cx: &Acting<'_>, target: &Target) -> Result<Option<K>, FaultError>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K::DynamicType: Default,
+{
+    let api = cx.cluster.api::<K>(&target.namespace);
+    let found = retried(|| api.get_opt(&target.name)).await.map_err(FaultError::api(format!("get {target}")))?;
+    Ok(found.filter(|object| object.meta().uid.as_deref() == Some(&target.uid)))
+}
+
+/// Calls up to [`ATTEMPTS`] times while the answer is a transient error, with a growing pause between. Each call has a time limit,
+/// so that a silent API server can't hold up an undo of something else.
+pub(crate) async fn retried<T, F>(mut call: impl FnMut() -> F) -> Result<T, kube::Error>
+where
+    F: Future<Output = Result<T, kube::Error>>,
+{
+    let mut pause = FIRST_PAUSE;
+    let mut attempt = 1;
+    loop {
+        let answer = match tokio::time::timeout(CALL_TIMEOUT, call()).await {
+            Ok(answer) => answer,
+            Err(_) => Err(unanswered()),
+        };
+        match answer {
+            Err(e) if is_transient(&e) && attempt < ATTEMPTS => {
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+                attempt += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+/// Sends one write that the client's own types can't express: a JSON patch (with tests), or an eviction whose delete options reach
+/// the server. Unknown fields are an error of the server (`fieldValidation=Strict`), never dropped in silence.
+pub(super) async fn write<T: DeserializeOwned>(
+    cluster: &Cluster,
+    method: http::Method,
+    path: &str,
+    dry_run: bool,
+    content: &str,
+    body: &serde_json::Value,
+) -> Result<T, kube::Error> {
+    let dry = if dry_run { "&dryRun=All" } else { "" };
+    let request = http::Request::builder()
+        .method(method)
+        .uri(format!("{path}?fieldValidation=Strict&fieldManager={MANAGER}{dry}"))
+        .header(http::header::CONTENT_TYPE, content)
+        .body(serde_json::to_vec(body).map_err(kube::Error::SerdeError)?)
+        .map_err(kube::Error::HttpError)?;
+    match tokio::time::timeout(CALL_TIMEOUT, cluster.client().request(request)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(unanswered()),
+    }
+}
+
+fn unanswered() -> kube::Error {
+    kube::Error::Service(format!("no answer within {} s", CALL_TIMEOUT.as_secs()).into())
+}
+
+/// What [`workload_ready`] may call.
+pub(super) fn workload_permissions(namespace: &str) -> Vec<Permission> {
+    ["deployments", "statefulsets", "daemonsets", "replicasets"]
+        .into_iter()
+        .map(|resource| Permission {
+            group: "apps",
+            resource,
+            verb: "get",
+            namespace: Some(namespace.to_owned()),
+            why: "see whether the workload is whole again",
+        })
+        .collect()
+}
+
+/// Whether the workload `kind/name` has every replica that it wants ready.
+pub(super) async fn workload_ready(cx: &Acting<'_>, namespace: &str, owner: &str) -> Result<Heal, FaultError> {
+    let Some((kind, name)) = owner.split_once('/') else {
+        return Err(FaultError::State(format!("`{owner}` is not a workload")));
+    };
+    let (wanted, ready) = match kind {
+        "deployment" => counts::<Deployment>(cx, namespace, name).await?,
+        "statefulset" => counts::<StatefulSet>(cx, namespace, name).await?,
+        "replicaset" => counts::<ReplicaSet>(cx, namespace, name).await?,
+        "daemonset" => counts::<DaemonSet>(cx, namespace, name).await?,
+        _ => return Ok(Heal::Healed(format!("{owner} is not a kind whose readiness is known"))),
+    };
+    Ok(if ready >= wanted {
+        Heal::Healed(format!("{owner} has {ready} of {wanted} replicas ready"))
+    } else {
+        Heal::NotYet(format!("{owner} has {ready} of {wanted} replicas ready"))
+    })
+}
+
+/// Wanted and ready replicas, of any of the four workload kinds.
+async fn counts<K>(cx: &Acting<'_>, namespace: &str, name: &str) -> Result<(i64, i64), FaultError>
+where
+    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + DeserializeOwned + serde::Serialize + std::fmt::Debug,
+    K::DynamicType: Default,
+{
+    let api = cx.cluster.api::<K>(namespace);
+    let object = retried(|| api.get(name)).await.map_err(FaultError::api(format!("get {name}")))?;
+    let json = serde_json::to_value(object).map_err(|e| FaultError::State(e.to_string()))?;
+    let number = |path: &str| json.pointer(path).and_then(serde_json::Value::as_i64);
+    let wanted = number("/status/desiredNumberScheduled").or_else(|| number("/spec/replicas")).unwrap_or(1);
+    let ready = number("/status/numberReady").or_else(|| number("/status/readyReplicas")).unwrap_or(0);
+    // A controller that has not yet seen the newest spec reports on an older one.
+    let seen = number("/status/observedGeneration") >= number("/metadata/generation");
+    Ok((wanted, if seen { ready } else { ready.min(wanted - 1) }))
+}

@@ -1,0 +1,143 @@
+//! The catalogue of faults. Adding one is a file in this folder and a line in the list below; schema, reference, permissions, plan
+//! and tests loop over the list.
+
+mod contract;
+mod kube;
+mod pods;
+
+pub(crate) use self::kube::{covers, list, owner_of, refused, retried};
+pub use contract::{
+    About, Acting, Complaint, Effect, Fault, FaultError, Heal, Injected, Permission, Planning, Refusal, Resolution,
+    Undo,
+};
+pub use pods::PodTargets;
+
+/// Makes the module, the enum variant, the parser's arm and the dispatch of each listed fault.
+macro_rules! catalogue {
+    ($($module:ident :: $fault:ident),+ $(,)?) => {
+        $(mod $module; pub use $module::$fault;)+
+
+        /// A fault of the catalogue with its arguments.
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum AnyFault {
+            $(#[doc = concat!("See [`", stringify!($fault), "`].")] $fault($fault),)+
+        }
+
+        /// What every fault says of itself, in the catalogue's order.
+        pub const CATALOGUE: &[About] = &[$(<$fault as Fault>::ABOUT),+];
+
+        impl AnyFault {
+            /// Reads the arguments that stand under a fault's key. `None`: no fault has this key.
+            pub fn read<'de, D: serde::Deserializer<'de>>(key: &str, arguments: D) -> Option<Result<Self, D::Error>> {
+                $(if key == <$fault as Fault>::ABOUT.key {
+                    return Some(<$fault as serde::Deserialize>::deserialize(arguments).map(Self::$fault));
+                })+
+                None
+            }
+
+            /// The schema of each fault's arguments by key.
+            pub fn schemas(generator: &mut schemars::SchemaGenerator) -> Vec<(&'static str, schemars::Schema)> {
+                vec![$((<$fault as Fault>::ABOUT.key, generator.subschema_for::<$fault>())),+]
+            }
+
+            /// What the fault says of itself.
+            #[must_use]
+            pub const fn about(&self) -> About {
+                match self { $(Self::$fault(_) => <$fault as Fault>::ABOUT),+ }
+            }
+
+            /// The arguments as JSON.
+            pub fn arguments(&self) -> Result<serde_json::Value, serde_json::Error> {
+                match self { $(Self::$fault(f) => serde_json::to_value(f)),+ }
+            }
+
+            /// See [`Fault::check`].
+            #[must_use]
+            pub fn check(&self) -> Vec<Complaint> {
+                match self { $(Self::$fault(f) => f.check()),+ }
+            }
+
+            /// See [`Fault::namespaces`].
+            #[must_use]
+            pub fn namespaces(&self) -> Vec<String> {
+                match self { $(Self::$fault(f) => f.namespaces()),+ }
+            }
+
+            /// See [`Fault::permissions`].
+            #[must_use]
+            pub fn permissions(&self) -> Vec<Permission> {
+                match self { $(Self::$fault(f) => f.permissions()),+ }
+            }
+
+            /// See [`Fault::effect_deadline`].
+            pub fn effect_deadline(&self, note: &serde_json::Value) -> Result<std::time::Duration, FaultError> {
+                match self { $(Self::$fault(f) => Ok(f.effect_deadline(&read_note::<$fault>(note)?))),+ }
+            }
+
+            /// See [`Fault::resolve`].
+            pub async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
+                match self { $(Self::$fault(f) => f.resolve(cx).await),+ }
+            }
+
+            /// See [`Fault::prepare`].
+            pub async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<serde_json::Value>, FaultError> {
+                match self { $(Self::$fault(f) => f.prepare(cx, target).await?.map(|note| write_note(&note)).transpose()),+ }
+            }
+
+            /// See [`Fault::inject`].
+            pub async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Result<Injected, FaultError> {
+                match self { $(Self::$fault(f) => f.inject(cx, target, &read_note::<$fault>(note)?).await),+ }
+            }
+
+            /// See [`Fault::effect`].
+            pub async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Result<Effect, FaultError> {
+                match self { $(Self::$fault(f) => f.effect(cx, target, &read_note::<$fault>(note)?).await),+ }
+            }
+        }
+
+        /// Takes back the fault of this key, from its note alone. `None`: this binary knows no such fault.
+        pub async fn undo(key: &str, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Option<Result<Undo, FaultError>> {
+            $(if key == <$fault as Fault>::ABOUT.key {
+                return Some(match read_note::<$fault>(note) {
+                    Ok(note) => <$fault as Fault>::undo(cx, target, &note).await,
+                    Err(e) => Err(e),
+                });
+            })+
+            None
+        }
+
+        /// Whether the system is whole again after the fault of this key.
+        pub async fn healed(key: &str, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Option<Result<Heal, FaultError>> {
+            $(if key == <$fault as Fault>::ABOUT.key {
+                return Some(match read_note::<$fault>(note) {
+                    Ok(note) => <$fault as Fault>::healed(cx, target, &note).await,
+                    Err(e) => Err(e),
+                });
+            })+
+            None
+        }
+    };
+}
+
+catalogue! {
+    pod_kill::PodKill,
+    pod_evict::PodEvict,
+    scale::Scale,
+}
+
+use crate::record::Target;
+
+fn write_note<N: serde::Serialize>(note: &N) -> Result<serde_json::Value, FaultError> {
+    serde_json::to_value(note).map_err(|e| FaultError::State(format!("the undo note can't be written: {e}")))
+}
+
+fn read_note<F: Fault>(note: &serde_json::Value) -> Result<F::Note, FaultError> {
+    serde_json::from_value(note.clone())
+        .map_err(|e| FaultError::State(format!("the undo note of `{}` can't be read: {e}", F::ABOUT.key)))
+}
+
+/// What every fault says of itself, by key.
+#[must_use]
+pub fn about(key: &str) -> Option<&'static About> {
+    CATALOGUE.iter().find(|about| about.key == key)
+}

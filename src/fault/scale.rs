@@ -1,0 +1,494 @@
+//! `scale`: a Deployment or StatefulSet held at another number of replicas, then given its own back.
+
+mod object;
+
+use std::fmt;
+use std::time::Duration as Time;
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::object::{Decision, Found, OnObject, ScaleNote, current, decide, failed_test, injection, path, read, send};
+use super::contract::{
+    About, Acting, Effect, Fault, FaultError, Heal, Injected, Permission, Planning, Refusal, Resolution, Undo,
+};
+use super::kube::{list, refused, retried, workload_permissions, workload_ready};
+use crate::cluster::status_of;
+use crate::record::Target;
+use crate::scalar::{Name, ScalarError};
+
+/// How long the controller may take to reach the number: it creates and deletes pods in growing batches, within seconds.
+const EFFECT_DEADLINE: Time = Time::from_secs(60);
+/// Tries of one patch whose tests failed because the object changed since it was read.
+const PATCHES: u32 = 5;
+
+/// Scales a workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Scale {
+    /// `deployment/NAME` or `statefulset/NAME`.
+    pub workload: Workload,
+    /// Its namespace.
+    pub namespace: Name,
+    /// How many replicas it is held at.
+    pub replicas: u16,
+    /// Needed where a HorizontalPodAutoscaler targets the workload: it may change the number meanwhile, and then keeps the last word.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_hpa: bool,
+}
+
+/// `deployment/NAME` or `statefulset/NAME`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workload {
+    kind: Kind,
+    name: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Deployment,
+    StatefulSet,
+}
+
+impl Kind {
+    /// As targets have it.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployment",
+            Self::StatefulSet => "statefulset",
+        }
+    }
+
+    /// As the API has it.
+    const fn api(self) -> &'static str {
+        match self {
+            Self::Deployment => "Deployment",
+            Self::StatefulSet => "StatefulSet",
+        }
+    }
+
+    /// As RBAC has it.
+    const fn resource(self) -> &'static str {
+        match self {
+            Self::Deployment => "deployments",
+            Self::StatefulSet => "statefulsets",
+        }
+    }
+}
+
+impl std::str::FromStr for Workload {
+    type Err = ScalarError;
+
+    fn from_str(text: &str) -> Result<Self, ScalarError> {
+        let (kind, name) = match text.split_once('/') {
+            Some(("deployment", name)) => (Kind::Deployment, name),
+            Some(("statefulset", name)) => (Kind::StatefulSet, name),
+            _ => {
+                return Err(ScalarError::new(format!("`{text}` is not a workload that can be scaled"))
+                    .hint("write `deployment/NAME` or `statefulset/NAME`"));
+            }
+        };
+        // Names of workloads are DNS subdomains (RFC 1123): they stand in a URL as they are.
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
+        if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
+            return Err(ScalarError::new(format!("`{name}` is not the name of a workload")).at(kind.label().len() + 1));
+        }
+        Ok(Self { kind, name: name.to_owned() })
+    }
+}
+
+impl fmt::Display for Workload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.label(), self.name)
+    }
+}
+
+crate::scalar::text_serde!(
+    Workload,
+    deserialize_string,
+    "a workload such as `deployment/web`",
+    "`deployment/NAME` or `statefulset/NAME`.",
+    r"^(deployment|statefulset)/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
+    ["deployment/web", "statefulset/db"]
+);
+
+impl Fault for Scale {
+    const ABOUT: About = About {
+        key: "scale",
+        summary: "holds a Deployment or StatefulSet at another number of replicas",
+        details: "`spec.replicas` is replaced, and given back after `for`, in one JSON patch each, which tests that nobody else changed \
+                  the number meanwhile and carries the undo note (annotation `squall.dev/undo`) with the change: there is no instant at \
+                  which the workload is scaled without saying how to mend it. To 0 it is a full outage of the workload; upwards it tests \
+                  quota, capacity and start-up.\n\n\
+                  **Scaling down bypasses PodDisruptionBudgets**: the controller deletes pods without asking them. A workload \
+                  that a HorizontalPodAutoscaler targets is refused unless `allowHpa: true`; what the autoscaler writes meanwhile stays.",
+        effect: "the controller has seen the change, and `status.replicas` has reached the number (pods that still terminate don't count)",
+        ending: "`spec.replicas` is put back where it still is what we wrote; where somebody else changed it, theirs stays and only our note \
+                 goes. Whole again when every wanted replica is ready",
+        undoable: true,
+        refusable: false,
+    };
+
+    type Note = ScaleNote;
+
+    fn namespaces(&self) -> Vec<String> {
+        vec![self.namespace.to_string()]
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        let rule = |group, resource, verb, why| Permission {
+            group,
+            resource,
+            verb,
+            namespace: Some(self.namespace.to_string()),
+            why,
+        };
+        let resource = self.workload.kind.resource();
+        let mut rules = vec![
+            rule("apps", resource, "patch", "scale the workload, and give it its replicas back"),
+            rule(
+                "autoscaling",
+                "horizontalpodautoscalers",
+                "list",
+                "see whether an autoscaler owns the number of replicas",
+            ),
+        ];
+        rules.extend(workload_permissions(self.namespace.as_str()).into_iter().filter(|p| p.resource == resource));
+        rules
+    }
+
+    fn effect_deadline(&self, _: &ScaleNote) -> Time {
+        EFFECT_DEADLINE
+    }
+
+    async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
+        let namespace = self.namespace.as_str();
+        let workload = &self.workload;
+        let found = match read(cx.cluster, &workload.to_string(), namespace).await {
+            Ok(Some(found)) => found,
+            Ok(None) => {
+                return Err(Refusal::new(format!("there is no {workload} in namespace `{namespace}`"))
+                    .hint(format!("`kubectl -n {namespace} get {}` lists what is there", workload.kind.resource())));
+            }
+            Err(e) => return Err(refused(&e, "get", workload.kind.resource(), namespace)),
+        };
+        self.refuse(&found)?;
+        let mut resolution = Resolution::default();
+        self.ask_autoscalers(cx, &mut resolution).await?;
+        let (now, wanted) = (found.replicas, i64::from(self.replicas));
+        let going = usize::try_from(now - wanted).unwrap_or(0);
+        if going > 0 {
+            resolution.warnings.push(format!(
+                "scaling {workload} from {now} to {wanted} bypasses PodDisruptionBudgets: the controller asks none before it deletes pods"
+            ));
+        }
+        resolution.calls.push(format!(
+            "PATCH {} (uid {}, /spec/replicas {now} → {wanted}, undo note in the same patch)",
+            path(&workload.to_string(), namespace),
+            found.uid
+        ));
+        resolution.undo.push(format!("put {workload} back to {now} replicas, unless somebody else changed them"));
+        resolution.targets.push(Target {
+            kind: workload.kind.label().to_owned(),
+            namespace: namespace.to_owned(),
+            name: workload.name.clone(),
+            uid: found.uid,
+            node: None,
+            zone: None,
+            owner: None,
+        });
+        Ok(Resolution { of: 1, pods: going, pods_of: Some(usize::try_from(now).unwrap_or(0)), ..resolution })
+    }
+
+    async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<ScaleNote>, FaultError> {
+        let Some(found) = current(cx, target).await? else { return Ok(None) };
+        let note = ScaleNote { previous: found.replicas, injected: i64::from(self.replicas) };
+        match &found.note {
+            None => Ok(Some(note)),
+            Some(text) => Err(FaultError::State(format!("{target} carries an undo note already: {text}"))),
+        }
+    }
+
+    async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &ScaleNote) -> Result<Injected, FaultError> {
+        let text = OnObject::text(cx, note);
+        for _ in 0..PATCHES {
+            let Some(found) = current(cx, target).await? else {
+                return Ok(Injected::Gone("it is gone, or another has its name now".to_owned()));
+            };
+            if found.note.as_deref() == Some(&text) {
+                // The answer to an earlier try was lost, and the patch was not.
+                return Ok(Injected::Done(format!("scaled from {} to {}", note.previous, note.injected)));
+            }
+            if found.replicas != note.previous || found.note.is_some() {
+                return Err(FaultError::State(format!(
+                    "{target} changed since it was prepared: {} replicas then, {} now",
+                    note.previous, found.replicas
+                )));
+            }
+            let patch = injection(&found, note, &text);
+            match retried(|| send(cx, target, &patch)).await {
+                Ok(()) => return Ok(Injected::Done(format!("scaled from {} to {}", note.previous, note.injected))),
+                Err(e) if failed_test(&e) => {}
+                Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => {
+                    return Ok(Injected::Gone("it is gone".to_owned()));
+                }
+                Err(e) => return Err(FaultError::api(format!("scale {target}"))(e)),
+            }
+        }
+        Err(FaultError::State(format!("{target} changed each of the {PATCHES} times that it was about to be scaled")))
+    }
+
+    async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &ScaleNote) -> Result<Effect, FaultError> {
+        let Some(found) = current(cx, target).await? else {
+            return Ok(Effect::NotYet("it is gone".to_owned()));
+        };
+        Ok(found.reached(note.injected))
+    }
+
+    async fn undo(cx: &Acting<'_>, target: &Target, note: &ScaleNote) -> Result<Undo, FaultError> {
+        for _ in 0..PATCHES {
+            let Some(found) = current(cx, target).await? else {
+                return Ok(Undo::Nothing("it is gone, or another has its name now".to_owned()));
+            };
+            let (patch, then) = match decide(cx, &found, note) {
+                Decision::Leave(outcome) => return Ok(outcome),
+                Decision::Patch(patch, then) => (patch, then),
+            };
+            match retried(|| send(cx, target, &patch)).await {
+                Ok(()) => return Ok(then),
+                Err(e) if failed_test(&e) => {}
+                Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => {
+                    return Ok(Undo::Nothing("it is gone".to_owned()));
+                }
+                Err(e) => return Err(FaultError::api(format!("scale {target} back"))(e)),
+            }
+        }
+        Err(FaultError::State(format!(
+            "{target} changed each of the {PATCHES} times that it was about to be scaled back"
+        )))
+    }
+
+    async fn healed(cx: &Acting<'_>, target: &Target, _: &ScaleNote) -> Result<Heal, FaultError> {
+        if current(cx, target).await?.is_none() {
+            return Ok(Heal::NotYet(format!("{target} is gone")));
+        }
+        workload_ready(cx, &target.namespace, &target.to_string()).await
+    }
+}
+
+impl Scale {
+    /// Refuses what would change nothing, and what another run holds.
+    fn refuse(&self, found: &Found) -> Result<(), Refusal> {
+        let workload = &self.workload;
+        if let Some(text) = &found.note {
+            let run = serde_json::from_str::<OnObject>(text).map_or_else(|_| text.clone(), |note| note.run);
+            return Err(Refusal::new(format!("{workload} carries the undo note of another run: `{run}`"))
+                .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")));
+        }
+        if found.replicas == i64::from(self.replicas) {
+            return Err(Refusal::new(format!(
+                "{workload} has {} replicas already: nothing would change",
+                found.replicas
+            ))
+            .hint("choose another number in `replicas`"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a workload that an autoscaler targets, or warns where that is allowed.
+    async fn ask_autoscalers(&self, cx: &Planning<'_>, resolution: &mut Resolution) -> Result<(), Refusal> {
+        let namespace = self.namespace.as_str();
+        let all: Vec<HorizontalPodAutoscaler> =
+            list(cx.cluster.api(namespace), "horizontalpodautoscalers", namespace, None).await?;
+        let Some(hpa) = all.iter().find(|hpa| self.is_target_of(hpa)) else { return Ok(()) };
+        let hpa = hpa.metadata.name.as_deref().unwrap_or_default();
+        if !self.allow_hpa {
+            return Err(Refusal::new(format!(
+                "horizontalpodautoscaler/{hpa} targets {}: it owns its replicas",
+                self.workload
+            ))
+            .hint("add `allowHpa: true` if the two shall work against each other"));
+        }
+        resolution.warnings.push(format!(
+            "horizontalpodautoscaler/{hpa} may change the replicas of {} meanwhile; what it writes stays",
+            self.workload
+        ));
+        Ok(())
+    }
+
+    fn is_target_of(&self, hpa: &HorizontalPodAutoscaler) -> bool {
+        let Some(target) = hpa.spec.as_ref().map(|spec| &spec.scale_target_ref) else { return false };
+        let ours = target.api_version.as_deref().is_none_or(|version| version.starts_with("apps/"));
+        ours && target.kind == self.workload.kind.api() && target.name == self.workload.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cluster::Cluster;
+
+    fn scale(workload: &str) -> Scale {
+        serde_json::from_value(json!({"workload": workload, "namespace": "shop", "replicas": 0})).unwrap()
+    }
+
+    #[test]
+    fn refuses_what_changes_nothing_and_what_another_run_holds() {
+        let refusal = |replicas: i64, note: Option<&str>| {
+            let object =
+                json!({"metadata": {"annotations": {"squall.dev/undo": note}}, "spec": {"replicas": replicas}});
+            scale("deployment/web").refuse(&Found::of(&object)).map_err(|r| r.message)
+        };
+        assert_eq!(refusal(3, None), Ok(()));
+        assert!(refusal(0, None).unwrap_err().contains("0 replicas already"));
+        let note = r#"{"run":"r9","step":"s","fault":"scale","previous":3,"injected":0}"#;
+        assert!(refusal(3, Some(note)).unwrap_err().ends_with("of another run: `r9`"));
+    }
+
+    #[test]
+    fn finds_its_autoscaler_by_kind_and_name() {
+        let hpa = |kind: &str, name: &str, api: &str| -> HorizontalPodAutoscaler {
+            serde_json::from_value(
+                json!({"spec": {"maxReplicas": 5, "scaleTargetRef": {"kind": kind, "name": name, "apiVersion": api}}}),
+            )
+            .unwrap()
+        };
+        let web = scale("deployment/web");
+        assert!(web.is_target_of(&hpa("Deployment", "web", "apps/v1")));
+        assert!(!web.is_target_of(&hpa("StatefulSet", "web", "apps/v1")));
+        assert!(!web.is_target_of(&hpa("Deployment", "api", "apps/v1")));
+        assert!(!web.is_target_of(&hpa("Deployment", "web", "example.com/v1")));
+    }
+
+    #[test]
+    fn reads_a_workload_as_it_is_written() {
+        assert_eq!("statefulset/db".parse::<Workload>().unwrap().to_string(), "statefulset/db");
+        for wrong in ["daemonset/x", "web", "deployment/", "deployment/../secrets", "deployment/Web"] {
+            assert!(wrong.parse::<Workload>().is_err(), "{wrong}");
+        }
+    }
+
+    type Change = fn(&mut Value);
+
+    /// A small API server that holds one workload, applies JSON patches, and counts up the resource version.
+    #[derive(Clone)]
+    struct Server {
+        object: Arc<Mutex<Value>>,
+        /// Called once, before the first patch is applied: what somebody else does meanwhile.
+        meanwhile: Arc<Mutex<Option<Change>>>,
+        /// How many answers to patches are lost on their way.
+        lost: Arc<Mutex<u32>>,
+    }
+
+    impl Server {
+        fn new(annotations: Value) -> Self {
+            let mut object = json!({
+                "metadata": {"uid": "u", "resourceVersion": "1", "generation": 1},
+                "spec": {"replicas": 3}, "status": {"observedGeneration": 1, "replicas": 3, "readyReplicas": 3},
+            });
+            if annotations.is_object() {
+                object["metadata"]["annotations"] = annotations;
+            }
+            Self { object: Arc::new(Mutex::new(object)), meanwhile: Arc::default(), lost: Arc::default() }
+        }
+
+        fn object(&self) -> Value {
+            self.object.lock().unwrap().clone()
+        }
+
+        async fn answer(self, request: http::Request<Body>) -> Result<http::Response<Body>, std::io::Error> {
+            let method = request.method().clone();
+            let body = request.into_body().collect_bytes().await.map_err(std::io::Error::other)?;
+            let respond = |code: u16, body: &Value| {
+                let body = Body::from(body.to_string().into_bytes());
+                http::Response::builder().status(code).body(body).map_err(std::io::Error::other)
+            };
+            let mut object = self.object.lock().unwrap();
+            if method == http::Method::GET {
+                return respond(200, &object);
+            }
+            if let Some(change) = self.meanwhile.lock().unwrap().take() {
+                change(&mut object);
+            }
+            let patch: json_patch::Patch = serde_json::from_slice(&body)?;
+            if json_patch::patch(&mut object, &patch).is_err() {
+                return respond(422, &json!({"status": "Failure", "reason": "Invalid", "code": 422}));
+            }
+            let version: u32 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
+            object["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+            let mut lost = self.lost.lock().unwrap();
+            if *lost > 0 {
+                *lost -= 1;
+                return Err(std::io::Error::other("the connection broke"));
+            }
+            respond(200, &object)
+        }
+
+        /// Prepares, injects and takes back; answers what came of the injection and of the undo.
+        async fn run(&self) -> (Result<Injected, FaultError>, Undo) {
+            let server = self.clone();
+            let service = tower::service_fn(move |request| server.clone().answer(request));
+            let client = kube::Client::new(service, "shop");
+            let cluster = Cluster::new(client, crate::record::ClusterId::default(), crate::cluster::Ledger::default());
+            let cx = Acting { cluster: &cluster, run: "r1", step: "hold" };
+            let target = Target {
+                kind: "deployment".into(),
+                namespace: "shop".into(),
+                name: "web".into(),
+                uid: "u".into(),
+                node: None,
+                zone: None,
+                owner: None,
+            };
+            let fault = scale("deployment/web");
+            let note = fault.prepare(&cx, &target).await.unwrap().unwrap();
+            let injected = fault.inject(&cx, &target, &note).await;
+            (injected, Scale::undo(&cx, &target, &note).await.unwrap())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn holds_and_gives_back() {
+        let server = Server::new(json!({"team": "shop"}));
+        let (injected, undone) = server.run().await;
+        assert_eq!(injected.unwrap(), Injected::Done("scaled from 3 to 0".into()));
+        assert_eq!(undone, Undo::Undone("scaled back from 0 to 3".into()));
+        assert_eq!(server.object()["metadata"]["annotations"], json!({"team": "shop"}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_annotation_that_appears_meanwhile_stays() {
+        let server = Server::new(Value::Null);
+        *server.meanwhile.lock().unwrap() = Some(|object| {
+            object["metadata"]["annotations"] = json!({"theirs": "1"});
+            object["metadata"]["resourceVersion"] = json!("2");
+        });
+        let (injected, undone) = server.run().await;
+        assert!(matches!((injected.unwrap(), undone), (Injected::Done(_), Undo::Undone(_))));
+        assert_eq!(server.object()["metadata"]["annotations"], json!({"theirs": "1"}));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lost_answer_is_neither_a_second_fault_nor_a_failure() {
+        let server = Server::new(json!({}));
+        *server.lost.lock().unwrap() = 1;
+        let (injected, undone) = server.run().await;
+        assert!(matches!((injected.unwrap(), undone), (Injected::Done(_), Undo::Undone(_))));
+        assert_eq!(server.object()["spec"]["replicas"], 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_number_that_changed_since_it_was_prepared_is_left_alone() {
+        let server = Server::new(json!({}));
+        *server.meanwhile.lock().unwrap() = Some(|object| object["spec"]["replicas"] = json!(5));
+        let (injected, undone) = server.run().await;
+        assert!(matches!((injected, undone), (Err(FaultError::State(_)), Undo::Conflict(_))));
+        assert_eq!(server.object()["spec"]["replicas"], 5);
+    }
+}

@@ -1,0 +1,45 @@
+//! What is computed from a run's samples. Pure functions over data: no cluster, no files, no clock.
+//!
+//! ```text
+//! Sample ─▶ Series ─┬─▶ Timeline ─▶ Interval          every second, live
+//!                   ├─▶ Outages  ─▶ Outage ◀─ cause   when a window ends
+//!                   ├─▶ summary  ─▶ Summary           per phase
+//!                   └─▶ judge    ─▶ Judgement         per hypothesis, stream and phase
+//! ```
+//!
+//! `docs/measures.md` says in words what each number means and what it can't see.
+
+mod cause;
+mod distribution;
+mod hlog;
+mod impact;
+mod judge;
+mod live;
+mod object;
+mod outage;
+mod phase;
+mod recovery;
+mod series;
+pub mod stats;
+mod summary;
+mod tally;
+#[cfg(test)]
+mod testing;
+mod timeline;
+mod tolerance;
+mod words;
+
+pub use cause::{Mark, MarkKind, cause};
+pub use distribution::{Distribution, quantiles};
+pub use hlog::HlogWriter;
+pub use impact::{StepTimes, impact};
+pub use judge::{Hypothesis, judge, judge_phase};
+pub use live::{Live, Standing};
+pub use object::{ObjectTrack, check};
+pub use outage::{Outages, Window, longest_gap, outages, sustained, windows};
+pub use recovery::{Recoveries, Recovery};
+pub use series::{Phases, Row, Seen, Series};
+pub use summary::summary;
+pub use tally::{Tally, failure};
+pub use timeline::Timeline;
+pub use tolerance::needed_samples;

@@ -1,0 +1,296 @@
+//! Drawing the plan: targets resolved, limits checked, room and samples counted, permissions asked for. Nothing is changed, and
+//! every refusal is collected, so that one look says all that stands in the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    ClusterLimits, Leash, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, VERSION, budgets,
+    check_permissions, needed_permissions, protection, samples, timing,
+};
+use crate::cluster::Cluster;
+use crate::fault::{Planning, Refusal, Resolution};
+use crate::spec::{Experiment, Step};
+
+/// Where the experiment came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Path of the file, or how else it came.
+    pub name: String,
+    /// SHA-256 of the file in lower-case hexadecimal digits, where there was one.
+    pub sha256: Option<String>,
+}
+
+/// What the plan depends on beside the experiment and the cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// Seed of every random choice.
+    pub seed: u64,
+    /// Where lease and undo log live.
+    pub state_namespace: String,
+    /// Where the runner runs, when it runs in the cluster.
+    pub runner: Option<Runner>,
+}
+
+impl Options {
+    /// Options of a runner outside the cluster.
+    #[must_use]
+    pub fn new(seed: u64, state_namespace: &str) -> Self {
+        Self { seed, state_namespace: state_namespace.to_owned(), runner: None }
+    }
+}
+
+/// Why no plan could be drawn at all; what merely stands in the way of running it is in [`Plan::refusals`].
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The experiment can't be written as JSON.
+    #[error("the experiment can't be written into the plan: {0}")]
+    Document(#[from] serde_json::Error),
+}
+
+/// The seed of one step's choice: the run's seed mixed with the step's name (the first eight bytes of their SHA-256), so that adding
+/// a step does not change what the others choose.
+#[must_use]
+pub fn step_seed(seed: u64, step: &str) -> u64 {
+    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(step).finalize();
+    digest.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte))
+}
+
+/// Draws the plan of an experiment on a cluster. Reads only; the dry runs that a fault asks the API for change nothing. Takes a few
+/// API calls for each target and namespace, each bounded in time.
+///
+/// # Errors
+///
+/// When the experiment can't be written into the plan. Everything that the cluster has to say, an API that does not answer included,
+/// is a refusal within the plan.
+pub async fn draw(
+    experiment: &Experiment,
+    source: &Source,
+    cluster: &Cluster,
+    options: &Options,
+) -> Result<Plan, PlanError> {
+    let mut plan = Plan {
+        version: VERSION,
+        squall: env!("CARGO_PKG_VERSION").to_owned(),
+        experiment: experiment.metadata.name.to_string(),
+        source: source.name.clone(),
+        source_sha256: source.sha256.clone(),
+        document: serde_json::to_value(experiment)?,
+        seed: options.seed,
+        cluster: cluster.id().clone(),
+        state_namespace: options.state_namespace.clone(),
+        limits: PlannedLimits::default(),
+        timing: PlannedTiming::of(experiment),
+        steps: Vec::new(),
+        budgets: Vec::new(),
+        samples: Vec::new(),
+        permissions: Vec::new(),
+        warnings: Vec::new(),
+        refusals: Vec::new(),
+    };
+    plan.refusals.extend(plan.timing.refusals(experiment).into_iter().map(Refused::from));
+    let selectable = resolve(&mut plan, experiment, cluster).await;
+    limit(&mut plan, experiment, cluster, options, selectable).await;
+    plan.refusals.extend(timing::overlaps(&plan.steps));
+    plan.warnings.extend(timing::taken_before(&plan.steps));
+    look(&mut plan, cluster).await;
+    let (checks, warnings) = samples::check(experiment, &plan.timing);
+    plan.samples = checks;
+    plan.warnings.extend(warnings);
+    permit(&mut plan, experiment, cluster, options).await;
+    tidy(&mut plan);
+    Ok(plan)
+}
+
+/// Resolves every step, in the order of their instants. Answers how many pods the selections match.
+async fn resolve(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster) -> usize {
+    let mut steps: Vec<&Step> = experiment.spec.method.iter().collect();
+    steps.sort_by_key(|step| step.at);
+    // Two steps that choose from the same selection choose from the same pods, which count once.
+    let mut selectable: BTreeMap<String, usize> = BTreeMap::new();
+    for step in steps {
+        let taken: BTreeSet<String> =
+            plan.steps.iter().flat_map(|step| &step.targets).map(|target| target.uid.clone()).collect();
+        let planning = Planning { cluster, seed: step_seed(plan.seed, step.name.as_str()), taken: &taken };
+        match step.fault.resolve(&planning).await {
+            Ok(resolution) => {
+                let of = resolution.pods_of.unwrap_or(resolution.of);
+                let known = selectable.entry(selection(step)).or_default();
+                *known = of.max(*known);
+                plan.warnings.extend(resolution.warnings.iter().map(|text| format!("step `{}`: {text}", step.name)));
+                if resolution.targets.is_empty() {
+                    let refusal = Refusal::new("it would touch nothing").hint("is the selection right?");
+                    plan.refusals.push(Refused::of(Some(step.name.as_str()), refusal));
+                }
+                plan.steps.push(planned(step, resolution));
+            }
+            Err(refusal) => plan.refusals.push(Refused::of(Some(step.name.as_str()), refusal)),
+        }
+    }
+    selectable.values().sum()
+}
+
+/// What a step selects from, whatever it takes of it.
+fn selection(step: &Step) -> String {
+    let mut arguments = step.fault.arguments().unwrap_or_default();
+    match arguments.get_mut("pods").and_then(serde_json::Value::as_object_mut) {
+        Some(pods) => {
+            for how_many in ["count", "percent", "all"] {
+                pods.remove(how_many);
+            }
+            serde_json::Value::from(pods.clone()).to_string()
+        }
+        None => arguments.to_string(),
+    }
+}
+
+fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
+    let millis = |time: crate::scalar::Duration| u64::try_from(time.get().as_millis()).unwrap_or(u64::MAX);
+    PlannedStep {
+        name: step.name.to_string(),
+        at_ms: millis(step.at),
+        hold_ms: step.hold.map(millis),
+        fault: step.fault.about().key.to_owned(),
+        targets: resolution.targets,
+        of: resolution.of,
+        pods: resolution.pods,
+        calls: resolution.calls,
+        undo: resolution.undo,
+    }
+}
+
+/// Resolves the limits and holds the steps against them, as the executor will at every mutation.
+async fn limit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, options: &Options, selectable: usize) {
+    let named: BTreeSet<String> = experiment.spec.method.iter().flat_map(|step| step.fault.namespaces()).collect();
+    let mut limits = PlannedLimits::resolve(&experiment.spec.limits, selectable, &named);
+    let (protected, refusals) = protection::namespaces(cluster, &named).await;
+    plan.refusals.extend(refusals.into_iter().map(Refused::from));
+    for namespace in protected {
+        limits.denied.insert(namespace, format!("it is annotated `{}: \"true\"`", protection::PROTECTED));
+    }
+    limits.deny(&options.state_namespace, options.runner.as_ref());
+    state_namespace(plan, cluster).await;
+    match ClusterLimits::fetch(cluster, &options.state_namespace).await {
+        Ok(found) => limits.cluster = found,
+        Err(refusal) => plan.refusals.push(refusal.into()),
+    }
+    plan.limits = limits;
+    let mut leash = Leash::of(plan);
+    for step in &plan.steps {
+        for target in &step.targets {
+            if let Err(refusal) = leash.allows(step, target) {
+                let concerned = Some(step.name.as_str()).filter(|_| !leash.halted());
+                plan.refusals.push(Refused::of(concerned, refusal));
+            }
+        }
+    }
+}
+
+/// Refuses when the state namespace is missing.
+async fn state_namespace(plan: &mut Plan, cluster: &Cluster) {
+    let name = plan.state_namespace.clone();
+    let (_, refusals) = protection::namespaces(cluster, &[name.clone()].into()).await;
+    let missing = format!("there is no namespace `{name}`");
+    plan.refusals.extend(refusals.into_iter().map(|refusal| {
+        if refusal.message != missing {
+            return refusal.into();
+        }
+        Refusal::new(format!("the state namespace `{name}` is missing: the lease and the undo log live there"))
+            .hint(format!("`kubectl create namespace {name}` makes it; `--state-namespace` names another"))
+            .into()
+    }));
+}
+
+/// Looks at the targets: who protects them, and what room their budgets have.
+async fn look(plan: &mut Plan, cluster: &Cluster) {
+    let protected = protection::objects(cluster, &plan.steps).await;
+    plan.refusals.extend(protected);
+    let places: BTreeSet<String> = plan
+        .steps
+        .iter()
+        .flat_map(|step| &step.targets)
+        .map(|target| target.namespace.clone())
+        .filter(|namespace| !namespace.is_empty())
+        .collect();
+    let mut read = Vec::new();
+    for namespace in places {
+        match budgets::read(cluster, &namespace).await {
+            Ok(namespace) => read.push(namespace),
+            Err(refusal) => plan.refusals.push(refusal.into()),
+        }
+    }
+    let (rooms, warnings) = budgets::room(&read, &plan.steps);
+    plan.budgets = rooms;
+    plan.warnings.extend(warnings);
+}
+
+/// Lists what the run needs to be allowed, and asks whether it is.
+async fn permit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, options: &Options) {
+    plan.permissions = needed_permissions(experiment, options, &plan.steps);
+    match check_permissions(cluster, &plan.permissions).await {
+        Ok(checked) => {
+            plan.refusals.extend(checked.refusals);
+            plan.warnings.extend(checked.warnings);
+        }
+        Err(refusal) => plan.refusals.push(refusal.into()),
+    }
+}
+
+/// Says each thing once: a call that was forbidden is also a missing permission.
+fn tidy(plan: &mut Plan) {
+    let whole: BTreeSet<String> =
+        plan.refusals.iter().filter(|r| r.step.is_none()).map(|r| r.message.clone()).collect();
+    let mut seen = BTreeSet::new();
+    plan.refusals.retain(|refusal| {
+        let said_for_all = refusal.step.is_some() && whole.contains(&refusal.message);
+        !said_for_all && seen.insert((refusal.step.clone(), refusal.message.clone()))
+    });
+    let mut seen = BTreeSet::new();
+    plan.warnings.retain(|warning| seen.insert(warning.clone()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{experiment, plan};
+
+    #[test]
+    fn a_steps_seed_depends_on_its_name_alone() {
+        assert_eq!(step_seed(7, "kill"), step_seed(7, "kill"));
+        assert_ne!(step_seed(7, "kill"), step_seed(8, "kill"));
+        assert_ne!(step_seed(7, "kill"), step_seed(7, "kill-2"));
+        // Written into plans: it must not change from version to version.
+        assert_eq!(step_seed(0, ""), u64::from_be_bytes(Sha256::digest([0; 8])[..8].try_into().unwrap()));
+    }
+
+    #[test]
+    fn the_same_selection_counts_once_however_much_is_taken() {
+        let experiment = experiment(
+            r#"[{"name": "a", "podKill": {"pods": {"namespace": "shop", "selector": "app=web", "count": 1}}},
+                {"name": "b", "podKill": {"pods": {"namespace": "shop", "selector": "app=web", "percent": "50%"}, "gracePeriod": "1s"}},
+                {"name": "c", "podKill": {"pods": {"namespace": "shop", "selector": "app=api"}}}]"#,
+        );
+        let of = |i: usize| selection(&experiment.spec.method[i]);
+        assert_eq!(of(0), of(1));
+        assert_ne!(of(0), of(2));
+    }
+
+    #[test]
+    fn says_each_thing_once() {
+        let mut plan = plan(Vec::new());
+        let refused = |step: Option<&str>, text: &str| Refused::of(step, Refusal::new(text));
+        plan.refusals = vec![
+            refused(Some("a"), "denied"),
+            refused(Some("a"), "too many"),
+            refused(Some("a"), "too many"),
+            refused(Some("b"), "too many"),
+            refused(None, "denied"),
+        ];
+        plan.warnings = vec!["w".into(), "w".into()];
+        tidy(&mut plan);
+        let left: Vec<_> = plan.refusals.iter().map(|r| (r.step.as_deref(), r.message.as_str())).collect();
+        assert_eq!(left, [(Some("a"), "too many"), (Some("b"), "too many"), (None, "denied")]);
+        assert_eq!(plan.warnings.len(), 1);
+    }
+}

@@ -1,0 +1,167 @@
+//! What one probe asks, how often, and what a good answer is: the engine's own form, free of the experiment's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use super::sample::{Class, StreamKind};
+use crate::scalar::Rate;
+
+/// One probe, ready to be run.
+///
+/// Header values that came from the environment must be marked with [`HeaderValue::set_sensitive`]: that keeps them out of
+/// `Debug` output, and nothing else here prints them.
+#[derive(Debug, Clone)]
+pub struct ProbeConfig {
+    /// Name. Together with the seed it fixes the planned instants, so that adding a probe does not move another's.
+    pub name: String,
+    /// Requests per stream.
+    pub rate: Rate,
+    /// Deadline of one request, from its planned instant.
+    pub timeout: Duration,
+    /// The streams, each at the full rate. Both kinds make a paired probe.
+    pub streams: Vec<StreamKind>,
+    /// What is asked.
+    pub request: Request,
+    /// What a good answer looks like.
+    pub expect: Expectation,
+    /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Requests in flight at most, per stream. By default twice what the rate and the timeout can bring about.
+    pub in_flight_max: Option<usize>,
+}
+
+impl ProbeConfig {
+    /// How late the engine may be before a request says nothing about its planned instant: a tenth of the timeout, but not
+    /// less than a millisecond.
+    #[must_use]
+    pub fn lateness_max(&self) -> Duration {
+        (self.timeout / 10).max(Duration::from_millis(1))
+    }
+}
+
+/// An HTTP/1.1 request.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Absolute `http` or `https` URI. A numeric host is never looked up.
+    pub uri: Uri,
+    /// Method.
+    pub method: Method,
+    /// Headers, beside `host`, `user-agent` and `connection`, which the engine sets where they are missing.
+    pub headers: HeaderMap,
+    /// Body, sent as it stands.
+    pub body: Bytes,
+}
+
+/// What a good answer looks like.
+#[derive(Debug, Clone, Default)]
+pub struct Expectation {
+    /// The wanted statuses; any of 200 to 299 when empty. Redirects are never followed.
+    pub statuses: Vec<u16>,
+    /// Headers that must be there with this value.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Text that the first [`BODY_LOOKED_AT`] bytes of the body must contain.
+    pub body_contains: Option<Bytes>,
+}
+
+/// How much of a body is looked at; the rest is read and dropped.
+pub const BODY_LOOKED_AT: usize = 64 * 1024;
+
+impl Expectation {
+    /// What is wrong with a response's head, if anything.
+    pub(crate) fn judge_head(&self, head: &http::response::Parts) -> Option<Class> {
+        let status = head.status.as_u16();
+        let wanted = if self.statuses.is_empty() { head.status.is_success() } else { self.statuses.contains(&status) };
+        if !wanted {
+            return Some(Class::Status);
+        }
+        let headers = self.headers.iter().all(|(name, value)| head.headers.get_all(name).iter().any(|v| v == value));
+        (!headers).then_some(Class::HeaderMismatch)
+    }
+
+    /// What is wrong with the beginning of a body, if anything.
+    pub(crate) fn judge_body(&self, beginning: &[u8]) -> Option<Class> {
+        let text = self.body_contains.as_deref()?;
+        let found = text.is_empty() || beginning.windows(text.len()).any(|window| window == text);
+        (!found).then_some(Class::BodyMismatch)
+    }
+}
+
+/// Why a probe can't even be set up: a mistake in the experiment or on this machine, never data.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{message}", of_probe(self.probe.as_deref()))]
+pub struct SetupError {
+    /// The probe's name, unless it is about all of them.
+    pub probe: Option<String>,
+    /// What is wrong, as a lower-case sentence fragment.
+    pub message: String,
+    /// What to do about it, where there is a likely answer.
+    pub hint: Option<String>,
+    /// What the system said.
+    #[source]
+    pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The beginning of a message about a probe.
+pub(crate) fn of_probe(name: Option<&str>) -> String {
+    name.map_or(String::new(), |name| format!("probe `{name}`: "))
+}
+
+impl SetupError {
+    pub(crate) fn new(probe: Option<&str>, message: impl Into<String>) -> Self {
+        Self { probe: probe.map(str::to_owned), message: message.into(), hint: None, source: None }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_from_the_environment_is_not_shown() {
+        let mut secret = HeaderValue::from_static("Bearer abc");
+        secret.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", secret);
+        headers.insert("accept", HeaderValue::from_static("text/plain"));
+        let request =
+            Request { uri: Uri::from_static("http://web/"), method: Method::GET, headers, body: Bytes::new() };
+        let shown = format!("{request:?}");
+        assert!(shown.contains("text/plain") && !shown.contains("abc"), "{shown}");
+    }
+
+    #[test]
+    fn lateness_is_bounded_by_a_tenth_of_the_timeout_and_a_millisecond() {
+        let bound = |timeout| {
+            let request =
+                Request { uri: Uri::default(), method: Method::GET, headers: HeaderMap::new(), body: Bytes::new() };
+            let (name, rate) = ("web".to_owned(), "1/s".parse().unwrap());
+            let timeout = Duration::from_millis(timeout);
+            let (streams, expect) = (Vec::new(), Expectation::default());
+            let config =
+                ProbeConfig { name, rate, timeout, streams, request, expect, ca_file: None, in_flight_max: None };
+            config.lateness_max().as_millis()
+        };
+        assert_eq!([bound(500), bound(10), bound(2)], [50, 1, 1]);
+    }
+
+    #[test]
+    fn text_is_found_wherever_it_is_in_what_is_looked_at() {
+        let expect = Expectation { body_contains: Some(Bytes::from_static(b"ok")), ..Expectation::default() };
+        for (body, found) in [("ok", true), ("is ok!", true), ("o k", false), ("", false)] {
+            assert_eq!(expect.judge_body(body.as_bytes()).is_none(), found, "{body:?}");
+        }
+    }
+}

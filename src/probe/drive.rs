@@ -1,0 +1,380 @@
+//! The loop: sends each slot at its planned instant, settles what comes back, hands samples over.
+//!
+//! It is open: nothing that the other side does delays a slot. It is one loop for real and for virtual time; only the pacer and the
+//! transports differ. What it promises about every slot is in the [module's documentation](super).
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::ledger::{Counts, Ledger, Reason};
+use super::pacer::Pacer;
+use super::sample::{Nanos, Outcome, Sample, StreamKind};
+use super::schedule::Schedule;
+use super::stall::{Span, StallWatch};
+use super::transport::{Answer, Exchange, Slot, Transport};
+
+/// How often samples are handed over.
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// So many samples are handed over at once, without waiting for the next time.
+const BATCH_FULL: usize = 8192;
+
+/// What a stream came to since its last batch.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The probe's index in the list that the engine was started with.
+    pub probe: usize,
+    /// The stream.
+    pub stream: StreamKind,
+    /// Settled slots, in the order in which they were settled.
+    pub samples: Vec<Sample>,
+    /// The addresses that answered, with their numbers of answers; at most 256 are told apart in a batch.
+    pub remotes: BTreeMap<SocketAddr, u64>,
+    /// The stream's account up to now.
+    pub counts: Counts,
+    /// Samples dropped up to now because the receiver was slow. They are in `counts` all the same.
+    pub lost: u64,
+    /// Every slot planned before this instant has been handed over, in this batch or an earlier one.
+    pub complete_until: Nanos,
+}
+
+/// The final account of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamSummary {
+    /// The probe's index in the list that the engine was started with.
+    pub probe: usize,
+    /// The stream.
+    pub stream: StreamKind,
+    /// What became of its slots. Nothing is in flight any more.
+    pub counts: Counts,
+    /// Samples that were dropped because the receiver was slow.
+    pub lost: u64,
+}
+
+/// What the loop is told from outside.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Control {
+    /// No slot is planned from this instant on.
+    pub(crate) stop: Option<Instant>,
+    /// Everything in flight is given up.
+    pub(crate) abort: bool,
+}
+
+/// One stream and what carries its requests.
+pub(crate) struct Stream<T> {
+    pub(crate) probe: usize,
+    pub(crate) kind: StreamKind,
+    pub(crate) schedule: Schedule,
+    pub(crate) timeout: Duration,
+    pub(crate) lateness_max: Duration,
+    pub(crate) in_flight_max: usize,
+    pub(crate) transport: T,
+    pub(crate) ledger: Ledger,
+}
+
+/// Runs the streams until they are stopped and everything is settled.
+pub(crate) async fn drive<T: Transport>(
+    streams: Vec<Stream<T>>,
+    zero: Instant,
+    mut pacer: Pacer,
+    mut control: watch::Receiver<Control>,
+    batches: mpsc::Sender<Batch>,
+) -> Vec<StreamSummary> {
+    let mut driver = Driver::new(streams, zero, batches);
+    let mut flights = FuturesUnordered::new();
+    loop {
+        let now = Instant::now();
+        driver.turn(now);
+        while let Some(flight) = driver.next_due(now) {
+            flights.push(flight.fly());
+        }
+        if flights.is_empty() && driver.finished() {
+            break;
+        }
+        let wake = driver.next_wake(now, !flights.is_empty());
+        // Flights come first: the schedule is looked at on every turn of the loop anyway.
+        tokio::select! {
+            biased;
+            Some(landing) = flights.next(), if !flights.is_empty() => driver.settle(&landing, Instant::now()),
+            changed = control.changed() => {
+                let told = *control.borrow_and_update();
+                // Nobody is left who could want the rest.
+                if told.abort || changed.is_err() {
+                    driver.abort(Instant::now());
+                    break;
+                }
+                driver.end = told.stop.map(|stop| nanos(zero, stop));
+            }
+            () = pacer.until(wake) => {}
+        }
+    }
+    drop(flights);
+    driver.close().await
+}
+
+/// A slot that is to be sent.
+struct Flight<T> {
+    stream: usize,
+    slot: Slot,
+    /// After this instant sending it would say nothing any more.
+    latest: Instant,
+    /// What the engine had lost before it.
+    lost: Duration,
+    transport: T,
+}
+
+/// A slot that came back: sent, or `None` when its turn came too late for that.
+struct Landing {
+    stream: usize,
+    slot: Slot,
+    lost: Duration,
+    exchange: Option<Exchange>,
+}
+
+impl<T: Transport> Flight<T> {
+    async fn fly(self) -> Landing {
+        let Self { stream, slot, latest, lost, transport } = self;
+        // Between the decision and this first step, an overloaded engine may lose much time. To send all the same would only
+        // delay those behind.
+        let exchange = if Instant::now() > latest { None } else { Some(transport.send(slot).await) };
+        Landing { stream, slot, lost, exchange }
+    }
+}
+
+/// Nanoseconds from `zero` to `at`.
+fn nanos(zero: Instant, at: Instant) -> Nanos {
+    u64::try_from(at.saturating_duration_since(zero).as_nanos()).unwrap_or(u64::MAX)
+}
+
+struct Driver<T> {
+    streams: Vec<Stream<T>>,
+    zero: Instant,
+    /// The next planned instant of each stream, soonest first.
+    next: BinaryHeap<Reverse<(Nanos, usize)>>,
+    end: Option<Nanos>,
+    stalls: StallWatch,
+    timeout_max: Duration,
+    beat: Instant,
+    flush: Instant,
+    batches: mpsc::Sender<Batch>,
+}
+
+impl<T: Transport> Driver<T> {
+    fn new(streams: Vec<Stream<T>>, zero: Instant, batches: mpsc::Sender<Batch>) -> Self {
+        let now = Instant::now();
+        let lateness_max = streams.iter().map(|stream| stream.lateness_max).min().unwrap_or(FLUSH_EVERY);
+        Self {
+            next: streams.iter().enumerate().map(|(index, s)| Reverse((s.schedule.planned(0), index))).collect(),
+            stalls: StallWatch::new(lateness_max, now),
+            timeout_max: streams.iter().map(|stream| stream.timeout).max().unwrap_or_default(),
+            end: None,
+            beat: now,
+            flush: now + FLUSH_EVERY,
+            streams,
+            zero,
+            batches,
+        }
+    }
+
+    /// Everything that is due on each turn of the loop, but for the slots.
+    fn turn(&mut self, now: Instant) {
+        self.stalls.woke(now);
+        if now >= self.flush {
+            // What was in flight during a stall has ended a timeout later; the rest is the timer's own lateness.
+            self.stalls.forget(now.checked_sub(self.timeout_max * 2 + FLUSH_EVERY).unwrap_or(self.zero));
+            for index in 0..self.streams.len() {
+                self.hand_over(index);
+            }
+            self.flush = now + FLUSH_EVERY;
+        }
+    }
+
+    /// Enters the next slot that is due into its ledger. Returns one that is to be sent; settles those that are not.
+    fn next_due(&mut self, now: Instant) -> Option<Flight<T>> {
+        loop {
+            let &Reverse((planned, index)) = self.next.peek()?;
+            if planned > nanos(self.zero, now) || self.end.is_some_and(|end| planned >= end) {
+                return None;
+            }
+            self.next.pop();
+            let stream = self.streams.get_mut(index)?;
+            let number = stream.ledger.plan(planned);
+            self.next.push(Reverse((stream.schedule.planned(number + 1), index)));
+            let in_flight = stream.ledger.counts().in_flight;
+            let at = self.zero + Duration::from_nanos(planned);
+            // No burst after a stall: what it swallowed stays unsent, and nobody claims to know what it would have met.
+            let outcome = if now.saturating_duration_since(at) > stream.lateness_max {
+                Outcome::Unknown
+            } else if in_flight > stream.in_flight_max as u64 {
+                Outcome::Capped
+            } else {
+                let slot = Slot { number, planned: at, deadline: at + stream.timeout };
+                let latest = at + stream.lateness_max;
+                let (lost, transport) = (self.stalls.lost(), stream.transport.clone());
+                return Some(Flight { stream: index, slot, latest, lost, transport });
+            };
+            self.settle_unsent(index, number, planned, outcome, now);
+        }
+    }
+
+    /// Settles a slot for which nothing was sent.
+    fn settle_unsent(&mut self, index: usize, slot: u64, planned: Nanos, outcome: Outcome, now: Instant) {
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        let done = nanos(self.zero, now);
+        let reason = (outcome == Outcome::Unknown).then_some(Reason::Stalled);
+        stream.ledger.settle(Sample { slot, planned, sent: planned, done, outcome, reused: false }, reason);
+        self.hand_over_if_full(index);
+    }
+
+    fn settle(&mut self, landing: &Landing, now: Instant) {
+        self.stalls.woke(now);
+        let Landing { stream: index, slot, lost, exchange } = landing;
+        let Some(exchange) = exchange else {
+            return self.settle_unsent(*index, slot.number, nanos(self.zero, slot.planned), Outcome::Unknown, now);
+        };
+        let Some(stream) = self.streams.get_mut(*index) else { return };
+        let late = exchange.sent.saturating_duration_since(slot.planned) > stream.lateness_max;
+        let span = Span { sent: exchange.sent, done: exchange.done, lost_before: *lost };
+        let stalled = || self.stalls.spoils(span, stream.lateness_max);
+        let (outcome, reason) = match exchange.answer {
+            _ if late => (Outcome::ClientLate, None),
+            Answer::Local(trouble) => (Outcome::Unknown, Some(Reason::Local(trouble))),
+            _ if stalled() => (Outcome::Unknown, Some(Reason::Stalled)),
+            Answer::Good => (Outcome::Good, None),
+            Answer::Bad { class, status } => (Outcome::Bad { class, status }, None),
+        };
+        let answered = matches!(exchange.answer, Answer::Good | Answer::Bad { status: 1.., .. });
+        if let (Some(remote), true) = (exchange.remote, answered) {
+            stream.ledger.answered_by(remote);
+        }
+        let sample = Sample {
+            slot: slot.number,
+            planned: nanos(self.zero, slot.planned),
+            sent: nanos(self.zero, exchange.sent),
+            done: nanos(self.zero, exchange.done),
+            outcome,
+            reused: exchange.reused,
+        };
+        stream.ledger.settle(sample, reason);
+        self.hand_over_if_full(*index);
+    }
+
+    /// Settles everything in flight as unknown.
+    fn abort(&mut self, now: Instant) {
+        let done = nanos(self.zero, now);
+        for stream in &mut self.streams {
+            for (slot, planned) in stream.ledger.in_flight() {
+                let outcome = Outcome::Unknown;
+                let sample = Sample { slot, planned, sent: planned, done, outcome, reused: false };
+                stream.ledger.settle(sample, Some(Reason::Aborted));
+            }
+        }
+        self.end = Some(0);
+    }
+
+    /// Whether no slot is left to be planned.
+    fn finished(&self) -> bool {
+        match (self.next.peek(), self.end) {
+            (Some(Reverse((planned, _))), Some(end)) => *planned >= end,
+            (next, _) => next.is_none(),
+        }
+    }
+
+    fn next_wake(&mut self, now: Instant, in_flight: bool) -> Instant {
+        let planned = self.next.peek().map(|Reverse((planned, _))| *planned);
+        let planned = planned.filter(|planned| self.end.is_none_or(|end| *planned < end));
+        let mut wake = self.flush;
+        if let Some(planned) = planned {
+            wake = wake.min(self.zero + Duration::from_nanos(planned));
+        }
+        if in_flight {
+            if self.beat <= now {
+                self.beat = self.stalls.next_beat(now);
+            }
+            wake = wake.min(self.beat);
+        }
+        self.stalls.sleeps_until(wake);
+        wake
+    }
+
+    fn hand_over_if_full(&mut self, index: usize) {
+        if self.streams.get(index).is_some_and(|stream| stream.ledger.kept() % BATCH_FULL == 0) {
+            self.hand_over(index);
+        }
+    }
+
+    /// Hands over without waiting: what does not fit stays in the ledger until the next time.
+    fn hand_over(&mut self, index: usize) {
+        let Some(batch) = self.batch(index) else { return };
+        if let Err(mpsc::error::TrySendError::Full(batch)) = self.batches.try_send(batch)
+            && let Some(stream) = self.streams.get_mut(index)
+        {
+            stream.ledger.put_back(batch.samples, batch.remotes);
+        }
+    }
+
+    fn batch(&mut self, index: usize) -> Option<Batch> {
+        let ended = self.finished();
+        let stream = self.streams.get_mut(index)?;
+        let counts = stream.ledger.counts();
+        let next = if ended { Nanos::MAX } else { stream.schedule.planned(counts.planned) };
+        let (samples, remotes) = stream.ledger.take();
+        Some(Batch {
+            probe: stream.probe,
+            stream: stream.kind,
+            samples,
+            remotes,
+            counts,
+            lost: stream.ledger.lost(),
+            complete_until: stream.ledger.oldest_open().unwrap_or(next),
+        })
+    }
+
+    /// Hands over the rest. Nothing has to be on time any more, so a slow receiver is waited for.
+    async fn close(mut self) -> Vec<StreamSummary> {
+        for index in 0..self.streams.len() {
+            if let Some(batch) = self.batch(index)
+                && self.batches.send(batch).await.is_err()
+            {
+                break;
+            }
+        }
+        let summary = |stream: &Stream<T>| StreamSummary {
+            probe: stream.probe,
+            stream: stream.kind,
+            counts: stream.ledger.counts(),
+            lost: stream.ledger.lost(),
+        };
+        self.streams.iter().map(summary).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone)]
+    struct Never;
+
+    impl Transport for Never {
+        async fn send(self, slot: Slot) -> Exchange {
+            panic!("slot {} was sent", slot.number)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slot_whose_turn_comes_too_late_is_not_sent() {
+        let planned = Instant::now();
+        let slot = Slot { number: 4, planned, deadline: planned + FLUSH_EVERY };
+        let latest = planned + FLUSH_EVERY / 10;
+        let flight = Flight { stream: 0, slot, latest, lost: Duration::ZERO, transport: Never };
+        tokio::time::advance(FLUSH_EVERY / 5).await;
+        assert!(flight.fly().await.exchange.is_none());
+    }
+}

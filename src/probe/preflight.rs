@@ -1,0 +1,205 @@
+//! One request before the run, so that a probe that can't work from here is refused in words instead of measured as an outage.
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use super::config::{ProbeConfig, SetupError};
+use super::engine::on_own_thread;
+use super::sample::{Class, Step, StreamKind};
+use super::transport::classify::timeout_in;
+use super::transport::connect::Progress;
+use super::transport::http::HttpTransport;
+use super::transport::target::Target;
+use super::transport::{Answer, Trouble};
+
+/// Why a probe's first request did not get the expected answer.
+#[derive(Debug, thiserror::Error)]
+#[error("probe `{probe}`: {detail}")]
+pub struct Preflight {
+    /// The probe's name.
+    pub probe: String,
+    /// In which step the request failed; `None` when it could not be tried at all.
+    pub step: Option<Step>,
+    /// As what class it would have been counted; `None` when this machine is at fault.
+    pub class: Option<Class>,
+    /// What happened, as a lower-case sentence fragment.
+    pub detail: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Sends one request over a fresh connection and expects the expected answer.
+///
+/// Takes up to the probe's timeout. Runs on a thread of its own, so it may be awaited from any runtime; dropping the future leaves
+/// that one request to end by itself.
+pub async fn preflight(config: &ProbeConfig) -> Result<(), Preflight> {
+    let failed = |error| Preflight::not_tried(config, error);
+    let target = Target::prepare(config).map_err(failed)?;
+    let deadline = config.timeout;
+    let (result_in, result) = oneshot::channel();
+    on_own_thread("preflight", move || async move {
+        let transport = HttpTransport::new(target.into(), StreamKind::Fresh);
+        let progress = Progress::new();
+        let begun = Instant::now();
+        let result = match timeout(deadline, transport.attempt(&progress)).await {
+            Err(_) => {
+                let class = timeout_in(progress.step.get());
+                let after = begun.elapsed().as_millis();
+                Err((Answer::Bad { class, status: 0 }, format!("no answer after {after} ms")))
+            }
+            Ok(Err(failed)) => Err((failed.answer, failed.cause.to_string())),
+            Ok(Ok(finished)) => match finished.answer {
+                Answer::Good => Ok(()),
+                answer => Err((answer, String::new())),
+            },
+        };
+        drop(result_in.send((result, progress.remote.get())));
+    })
+    .map_err(failed)?;
+    let broke_off = |_| failed(SetupError::new(Some(&config.name), "the first request broke off"));
+    let (result, remote) = result.await.map_err(broke_off)?;
+    let at = remote.map_or(String::new(), |remote| format!(" at {remote}"));
+    result.map_err(|(answer, cause)| explain(config, answer, &cause, &at))
+}
+
+impl Preflight {
+    fn not_tried(config: &ProbeConfig, error: SetupError) -> Self {
+        let source = error.source.map_or(String::new(), |source| format!(": {source}"));
+        let detail = format!("{}{source}", error.message);
+        Self { probe: config.name.clone(), step: None, class: None, detail, hint: error.hint }
+    }
+}
+
+fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Preflight {
+    let host = config.request.uri.host().unwrap_or_default();
+    let (class, status) = match answer {
+        Answer::Bad { class, status } => (Some(class), status),
+        Answer::Good | Answer::Local(_) => (None, 0),
+    };
+    let (detail, hint) = match answer {
+        Answer::Local(trouble) => local(trouble),
+        Answer::Good => (String::new(), None),
+        Answer::Bad { class, .. } => match class.step() {
+            Step::Dns => (format!("`{host}` can't be looked up from here: {cause}"), dns_hint(class, host)),
+            Step::Connect => (format!("no connection to `{host}`{at}: {cause}"), connect_hint(class)),
+            Step::Tls => (format!("no TLS with `{host}`{at}: {cause}"), tls_hint(class)),
+            Step::Send | Step::Response | Step::Body => unexpected(class, status, cause, at),
+        },
+    };
+    Preflight { probe: config.name.clone(), step: class.map(Class::step), class, detail, hint: hint.map(str::to_owned) }
+}
+
+fn local(trouble: Trouble) -> (String, Option<&'static str>) {
+    let (what, hint) = match trouble {
+        Trouble::Files => ("file descriptor", "raise the limit: `ulimit -n`"),
+        Trouble::Ports => ("local port", "something else on this machine holds them; `ss -s` counts them"),
+        Trouble::Memory => ("socket buffer", "something else on this machine holds the memory"),
+    };
+    (format!("this machine has no {what} left"), Some(hint))
+}
+
+/// Whether a name is one that only the DNS inside a cluster knows.
+fn cluster_internal(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let mut labels = host.split('.').skip(1);
+    labels.any(|label| label == "svc") || host.ends_with(".cluster.local")
+}
+
+fn dns_hint(class: Class, host: &str) -> Option<&'static str> {
+    match class {
+        Class::DnsNxdomain | Class::DnsNodata | Class::DnsTimeout if cluster_internal(host) => Some(
+            "this name is known inside the cluster only: run Squall in the cluster as a Job, \
+             forward a port (`kubectl port-forward`) and probe `127.0.0.1`, or probe an address that is reachable from here",
+        ),
+        Class::DnsNxdomain | Class::DnsNodata => Some("check the host in the probe's URL"),
+        Class::DnsTimeout | Class::DnsUnreachable | Class::DnsServfail | Class::DnsRefused => {
+            Some("the resolvers in `/etc/resolv.conf` do not serve this machine")
+        }
+        _ => None,
+    }
+}
+
+fn connect_hint(class: Class) -> Option<&'static str> {
+    match class {
+        Class::ConnectRefused => Some("nothing listens there: check the port, and that the workload is ready"),
+        Class::ConnectTimeout => {
+            Some("packets vanish: a firewall or network policy, or an address that is not reachable from here")
+        }
+        Class::ConnectUnreachable => {
+            Some("there is no route: cluster addresses are reachable from inside the cluster only")
+        }
+        _ => None,
+    }
+}
+
+fn tls_hint(class: Class) -> Option<&'static str> {
+    match class {
+        Class::TlsCertificate => {
+            Some("name the authority that signed it with `caFile`, or use the host that it was made out to")
+        }
+        Class::TlsOther | Class::TlsClosed => Some("check that this port speaks TLS; else write `http://`"),
+        _ => None,
+    }
+}
+
+fn unexpected(class: Class, status: u16, cause: &str, at: &str) -> (String, Option<&'static str>) {
+    match class {
+        Class::Status => (
+            format!("answered{at} with an unexpected status: {status}"),
+            Some("check the path, or write the status that you expect: `expect: {status: …}`"),
+        ),
+        Class::HeaderMismatch => (format!("answered{at} without the expected headers"), Some("check `expect.headers`")),
+        Class::BodyMismatch => (format!("answered{at} without the expected text"), Some("check `expect.bodyContains`")),
+        Class::ResponseTimeout | Class::BodyTimeout => {
+            (format!("connected{at}, but the answer was not complete: {cause}"), Some("raise the probe's `timeout`"))
+        }
+        _ => (format!("connected{at}, but got no usable answer: {cause}"), Some("check that this port speaks HTTP")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::probe::transport::classify::bad;
+    use crate::probe::{Expectation, Request};
+
+    fn explained(url: &str, class: Class) -> Preflight {
+        let config = ProbeConfig {
+            name: "web".to_owned(),
+            rate: "1/s".parse().unwrap(),
+            timeout: Duration::from_secs(1),
+            streams: vec![StreamKind::Fresh],
+            request: Request {
+                uri: url.parse().unwrap(),
+                method: http::Method::GET,
+                headers: http::HeaderMap::new(),
+                body: bytes::Bytes::new(),
+            },
+            expect: Expectation::default(),
+            ca_file: None,
+            in_flight_max: None,
+        };
+        explain(&config, bad(class), "the name does not exist", "")
+    }
+
+    #[test]
+    fn a_cluster_name_that_nobody_knows_here_is_told_from_a_typing_error() {
+        let inside =
+            ["http://web.shop.svc/healthz", "https://web.shop.svc.cluster.local.", "http://WEB.SHOP.SVC:8080/"];
+        for url in inside {
+            let said = explained(url, Class::DnsNxdomain);
+            assert_eq!((said.step, said.class), (Some(Step::Dns), Some(Class::DnsNxdomain)));
+            assert!(said.hint.unwrap().contains("kubectl port-forward"), "{url}");
+        }
+        for url in ["http://svc.example.com/", "http://web.example.com/svc", "http://websvc/"] {
+            assert_eq!(explained(url, Class::DnsNxdomain).hint.unwrap(), "check the host in the probe's URL", "{url}");
+        }
+        let said = explained("http://web.shop.svc/", Class::DnsNxdomain);
+        assert_eq!(
+            said.to_string(),
+            "probe `web`: `web.shop.svc` can't be looked up from here: the name does not exist"
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! Tests of the engine as a whole: outcomes over real sockets, counts against a server's own, the loop in virtual time.
+
+mod outcomes;
+mod real_time;
+mod server;
+mod tls;
+mod virtual_time;
+
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+
+use super::{Expectation, ProbeConfig, Request, StreamKind};
+
+/// A probe of a URL with the ways of the most common one.
+fn probe(url: &str, rate: &str, timeout: Duration, streams: &[StreamKind]) -> ProbeConfig {
+    ProbeConfig {
+        name: "web".to_owned(),
+        rate: rate.parse().unwrap(),
+        timeout,
+        streams: streams.to_vec(),
+        request: Request {
+            uri: url.parse().unwrap(),
+            method: Method::GET,
+            headers: HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        },
+        expect: Expectation::default(),
+        ca_file: None,
+        in_flight_max: None,
+    }
+}

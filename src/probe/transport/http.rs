@@ -1,0 +1,163 @@
+//! HTTP/1.1 over connections of our own: no pool of a library, no hidden second try.
+//!
+//! A fresh stream opens a connection for every request. A kept-alive stream uses the connection that became idle last, as the pools
+//! of most clients do, and opens a new one when none is idle. An idle connection that its peer has closed is thrown away
+//! before anything is written to it; what is written is never written again, so that a close that crosses the request is
+//! reported as [`ReusedClosed`](crate::probe::Class::ReusedClosed).
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::classify::{Failed, timeout_in};
+use super::connect::{Connection, HttpRequest, Progress};
+use super::target::Target;
+use super::{Answer, Exchange, Slot, Transport};
+use crate::probe::config::BODY_LOOKED_AT;
+use crate::probe::sample::{Step, StreamKind};
+
+/// The real transport of one stream. Needs a `LocalSet` around it.
+#[derive(Clone)]
+pub(crate) struct HttpTransport(Rc<Inner>);
+
+struct Inner {
+    target: Arc<Target>,
+    stream: StreamKind,
+    idle: RefCell<Vec<Connection>>,
+    turn: Cell<usize>,
+}
+
+/// A complete response and the connection that it came on.
+pub(crate) struct Finished {
+    pub(crate) answer: Answer,
+    connection: Connection,
+}
+
+impl HttpTransport {
+    pub(crate) fn new(target: Arc<Target>, stream: StreamKind) -> Self {
+        Self(Rc::new(Inner { target, stream, idle: RefCell::default(), turn: Cell::new(0) }))
+    }
+
+    /// One request without a deadline of its own. `progress` tells how far it came, also when it is dropped on the way.
+    pub(crate) async fn attempt(&self, progress: &Progress) -> Result<Finished, Failed> {
+        let inner = &*self.0;
+        let request = inner.target.request(inner.stream);
+        let (connection, response) = match inner.take_idle() {
+            Some(idle) => inner.over_idle(idle, request, progress).await?,
+            None => inner.over_new(request, progress).await?,
+        };
+        progress.head.set(Some(Instant::now()));
+        progress.step.set(Step::Body);
+        let (head, body) = response.into_parts();
+        let status = head.status.as_u16();
+        progress.status.set(status);
+        let expect = &inner.target.expect;
+        let wrong = expect.judge_head(&head);
+        let looked_at = expect.body_contains.is_some() && wrong.is_none();
+        let beginning = read_to_end(body, looked_at).await;
+        let beginning = match (beginning, wrong) {
+            (Ok(beginning), _) => beginning,
+            // The head has already told what the request came to.
+            (Err(_), Some(_)) => Vec::new(),
+            (Err(error), None) => return Err(Failed::body(error, &connection.wire, status)),
+        };
+        let wrong = wrong.or_else(|| expect.judge_body(&beginning));
+        let answer = wrong.map_or(Answer::Good, |class| Answer::Bad { class, status });
+        Ok(Finished { answer, connection })
+    }
+
+    async fn exchange(self, slot: Slot) -> Exchange {
+        let sent = Instant::now();
+        let progress = Progress::new();
+        let result = timeout_at(slot.deadline, self.attempt(&progress)).await;
+        let done = Instant::now();
+        let answer = match result {
+            Err(_) => timed_out(progress.step.get(), &progress),
+            Ok(Err(failed)) => failed.answer,
+            Ok(Ok(Finished { answer, connection })) => {
+                self.0.give_back(connection, slot.deadline).await;
+                match (answer, progress.head.get()) {
+                    (Answer::Good, Some(head)) if head > slot.deadline => timed_out(Step::Response, &progress),
+                    (Answer::Good, _) if done > slot.deadline => timed_out(Step::Body, &progress),
+                    _ => answer,
+                }
+            }
+        };
+        Exchange { sent, done, answer, reused: progress.reused.get(), remote: progress.remote.get() }
+    }
+}
+
+impl Transport for HttpTransport {
+    async fn send(self, slot: Slot) -> Exchange {
+        self.exchange(slot).await
+    }
+}
+
+fn timed_out(step: Step, progress: &Progress) -> Answer {
+    Answer::Bad { class: timeout_in(step), status: progress.status.get() }
+}
+
+impl Inner {
+    /// The connection that became idle last and is still open.
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        std::iter::from_fn(|| idle.pop()).find(Connection::is_ready)
+    }
+
+    async fn over_idle(
+        &self,
+        mut idle: Connection,
+        request: HttpRequest,
+        progress: &Progress,
+    ) -> Result<(Connection, http::Response<Incoming>), Failed> {
+        progress.reused.set(true);
+        progress.remote.set(Some(idle.remote));
+        progress.step.set(Step::Response);
+        match idle.request(request).await {
+            Ok(response) => Ok((idle, response)),
+            Err(mut error) => match error.take_message() {
+                // The peer had closed it while it was idle: nothing was written, and the slot still has its one request.
+                Some(unsent) => self.over_new(unsent, progress).await,
+                None => Err(Failed::response(error.into_error(), &idle.wire, true)),
+            },
+        }
+    }
+
+    async fn over_new(
+        &self,
+        request: HttpRequest,
+        progress: &Progress,
+    ) -> Result<(Connection, http::Response<Incoming>), Failed> {
+        let mut connection = Connection::open(&self.target, self.stream, &self.turn, progress).await?;
+        progress.step.set(Step::Response);
+        match connection.request(request).await {
+            Ok(response) => Ok((connection, response)),
+            Err(error) => Err(Failed::response(error.into_error(), &connection.wire, false)),
+        }
+    }
+
+    /// Keeps a connection for the next request, once it has settled down.
+    async fn give_back(&self, mut connection: Connection, deadline: Instant) {
+        if self.stream == StreamKind::KeptAlive && timeout_at(deadline, connection.reusable()).await == Ok(true) {
+            self.idle.borrow_mut().push(connection);
+        }
+    }
+}
+
+/// Reads a body to its end, so that the connection can be used again. Returns its beginning, if that is looked at.
+async fn read_to_end(mut body: Incoming, looked_at: bool) -> Result<Vec<u8>, hyper::Error> {
+    let mut beginning = Vec::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref()
+            && looked_at
+        {
+            let room = BODY_LOOKED_AT - beginning.len();
+            beginning.extend_from_slice(data.get(..room).unwrap_or(data));
+        }
+    }
+    Ok(beginning)
+}

@@ -1,0 +1,95 @@
+//! How one planned request is carried out: the seam between the loop that keeps the schedule and what does the sending.
+//!
+//! [`HttpTransport`](http::HttpTransport) is the real one. The embedded cluster and the tests bring their own and run the same loop
+//! on tokio's paused clock.
+
+pub(crate) mod classify;
+pub(crate) mod connect;
+pub(crate) mod http;
+pub(crate) mod resolve;
+pub(crate) mod target;
+pub(crate) mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use super::sample::Class;
+
+/// One planned request.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    /// Its number within the stream, from 0.
+    pub number: u64,
+    /// When it should be sent.
+    pub planned: Instant,
+    /// When it is given up.
+    pub deadline: Instant,
+}
+
+/// What carrying out one request came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Exchange {
+    /// When the first thing was done for it, be it a look-up, a connection or the request itself.
+    pub sent: Instant,
+    /// When its outcome was known.
+    pub done: Instant,
+    /// What it came to.
+    pub answer: Answer,
+    /// Whether a connection that was already open carried it.
+    pub reused: bool,
+    /// The address that it went to, where one was reached.
+    pub remote: Option<SocketAddr>,
+}
+
+/// What the other side's behaviour says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The expected answer.
+    Good,
+    /// Any other answer, or none.
+    Bad {
+        /// Why.
+        class: Class,
+        /// The HTTP status, 0 without one.
+        status: u16,
+    },
+    /// Nothing about the other side: this machine had run out of something.
+    Local(Trouble),
+}
+
+/// What this machine had run out of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trouble {
+    /// File descriptors: `EMFILE`, `ENFILE`.
+    Files,
+    /// Local ports: `EADDRNOTAVAIL`.
+    Ports,
+    /// Buffers or memory: `ENOBUFS`, `ENOMEM`.
+    Memory,
+}
+
+impl Trouble {
+    /// The trouble that an error number stands for.
+    pub(crate) fn of(error: &io::Error) -> Option<Self> {
+        use rustix::io::Errno;
+        match Errno::from_io_error(error)? {
+            Errno::MFILE | Errno::NFILE => Some(Self::Files),
+            Errno::ADDRNOTAVAIL => Some(Self::Ports),
+            Errno::NOBUFS | Errno::NOMEM => Some(Self::Memory),
+            _ => None,
+        }
+    }
+}
+
+/// Carries out requests for one stream.
+///
+/// A clone stands for the same stream: whatever it keeps between requests (connections) is shared.
+pub trait Transport: Clone + 'static {
+    /// Carries out exactly one request, now, without a second try of any kind.
+    ///
+    /// Ends by `slot.deadline`, give or take the timer: an answer that is not complete by then is [`Answer::Bad`] with the timeout
+    /// class of the step it was in, whatever comes later. Dropping the future abandons the request.
+    fn send(self, slot: Slot) -> impl Future<Output = Exchange> + 'static;
+}

@@ -1,0 +1,277 @@
+//! What to do next: one sentence each, with the command where a command does it. Written from the report's own facts; a rule that
+//! can't name its evidence does not speak.
+
+use serde_json::Value;
+
+use super::format::{self, duration, plural};
+use super::model::{Advice, Report};
+use crate::measure::needed_samples;
+use crate::probe::StreamKind;
+use crate::record::{Injection, Judgement, Phase, RunVerdict, UndoOutcome, Verdict};
+use crate::scalar::Rate;
+
+/// A detection slower than this is worth a word: three of the kubelet's default periods take up to 30 s.
+const SLOW_DETECTION_US: i64 = 5_000_000;
+/// A probe that lost more than this share of its slots measures the runner, not the service.
+const LOST_SLOTS: f64 = 0.01;
+
+/// Everything worth doing, most urgent first.
+pub(super) fn advise(report: &Report, plan: Option<&Value>) -> Vec<Advice> {
+    let mut next = Vec::new();
+    verdict(report, plan, &mut next);
+    targets(report, &mut next);
+    outages(report, &mut next);
+    detection(report, &mut next);
+    for judgement in report.hypotheses.iter().filter(|h| h.verdict == Verdict::Unproven) {
+        samples(judgement, plan, &mut next);
+    }
+    runner(report, &mut next);
+    if next.is_empty() {
+        let text = match report.verdict {
+            Some(RunVerdict::Passed) => "Nothing needs doing. The same run again:",
+            _ => "The same run again, once that has been looked at:",
+        };
+        say(&mut next, text, Some(report.repeat_command()));
+    }
+    next
+}
+
+fn say(next: &mut Vec<Advice>, text: impl Into<String>, command: Option<String>) {
+    let advice = Advice { text: text.into(), command };
+    if !next.contains(&advice) {
+        next.push(advice);
+    }
+}
+
+/// What follows from the run's verdict alone.
+fn verdict(report: &Report, plan: Option<&Value>, next: &mut Vec<Advice>) {
+    match report.verdict {
+        None => say(
+            next,
+            "The run ended without finishing and may have left something behind. Finish its undo; that is harmless where nothing is left:",
+            Some(report.recover_command()),
+        ),
+        Some(RunVerdict::UndoIncomplete) => say(
+            next,
+            "Something is left behind. Try the undo again; it prints what it can't take back:",
+            Some(report.recover_command()),
+        ),
+        Some(RunVerdict::Refused) => {
+            for refusal in plan.and_then(|p| p.get("refusals")).and_then(Value::as_array).into_iter().flatten() {
+                let text = |key: &str| refusal.get(key).and_then(Value::as_str);
+                let message = text("message").unwrap_or_default();
+                let hint = text("hint").map(|hint| format!(": {hint}")).unwrap_or_default();
+                say(next, format!("Refused because {message}{hint}."), None);
+            }
+            say(
+                next,
+                "Nothing was touched. See what the run would do:",
+                Some(format!("squall plan {}", report.source)),
+            );
+        }
+        Some(RunVerdict::Unsteady) => say(
+            next,
+            "The steady state did not hold before anything was injected, and nothing was. Look at the service first; if this is its \
+             normal state, the tolerance is too tight.",
+            None,
+        ),
+        Some(RunVerdict::Errored) => {
+            say(
+                next,
+                "This is a fault of Squall's own. Keep the run's directory: `events.jsonl` holds what happened.",
+                None,
+            );
+        }
+        Some(RunVerdict::Aborted) => {
+            let by = report.aborted.as_ref().map_or("somebody", |a| a.by.as_str());
+            say(
+                next,
+                format!("The run ended early ({by}), and everything was taken back. Again from the start:"),
+                Some(report.repeat_command()),
+            );
+        }
+        Some(RunVerdict::Passed | RunVerdict::Deviated | RunVerdict::Inconclusive) => {}
+    }
+}
+
+/// What went otherwise than planned on a target.
+fn targets(report: &Report, next: &mut Vec<Advice>) {
+    for (step, touched) in report.targets() {
+        let target = &touched.target;
+        if let Some(injection) = touched.injection.as_ref().filter(|i| !i.expected) {
+            match injection.outcome {
+                Injection::Refused => say(
+                    next,
+                    format!(
+                        "{target} was protected: {}. If that is what you want to show, write `expect: refused` in step `{}`.",
+                        injection.detail, step.name
+                    ),
+                    None,
+                ),
+                Injection::Gone => say(
+                    next,
+                    format!(
+                        "{target} was gone before it could be touched: something else changes these objects. Run it when nothing is being rolled out."
+                    ),
+                    None,
+                ),
+                Injection::Injected | Injection::Failed | Injection::Skipped => {}
+            }
+        }
+        if touched.effect.as_ref().is_some_and(|e| !e.seen) {
+            say(
+                next,
+                format!("Step `{}` showed no effect on {target}: the run proves nothing about it.", step.name),
+                None,
+            );
+        }
+        if let Some(undo) = touched.undo.as_ref().filter(|u| u.outcome == UndoOutcome::Conflict) {
+            say(next, format!("Somebody else changed {target} meanwhile; theirs stays: {}.", undo.detail), None);
+        }
+        if touched.heal.as_ref().is_some_and(|h| !h.healed) {
+            let object = target.owner.clone().unwrap_or_else(|| target.to_string());
+            let command = match target.namespace.as_str() {
+                "" => format!("kubectl describe {object}"),
+                namespace => format!("kubectl --namespace {namespace} describe {object}"),
+            };
+            say(next, format!("{object} had not come back when the run ended:"), Some(command));
+        }
+    }
+}
+
+/// What each kind of outage usually means.
+fn outages(report: &Report, next: &mut Vec<Advice>) {
+    for outage in &report.outages {
+        let where_ =
+            format!("{} ({})", format::stream(&outage.probe, outage.stream), duration(report.outage_length(outage)));
+        let cause = outage.cause.as_deref().unwrap_or_default().to_lowercase();
+        let share = |prefixes: &[&str]| {
+            let n: u64 =
+                outage.classes.iter().filter(|(c, _)| prefixes.iter().any(|p| c.starts_with(p))).map(|(_, n)| n).sum();
+            n * 2 > outage.bad
+        };
+        let text = if share(&["dns-"]) {
+            format!(
+                "{where_}: the name did not resolve. Look at CoreDNS and its endpoints; a client-side cache would have covered it."
+            )
+        } else if share(&["reused-closed", "send-reset"]) && outage.stream == StreamKind::KeptAlive {
+            format!(
+                "{where_}: kept-alive connections were cut. Let the server finish them on SIGTERM (`Connection: close`, a drain time), or let \
+                 clients retry idempotent requests on a new connection."
+            )
+        } else if ["terminat", "gone", "removed", "(podkill)", "(podevict)"].iter().any(|word| cause.contains(word)) {
+            format!(
+                "{where_}: requests still reached a pod that was going away. A `preStop` sleep longer than the time to mitigation keeps it \
+                 serving until every client has learnt; check that the server keeps accepting after SIGTERM."
+            )
+        } else if share(&["connect-timeout", "connect-unreachable"]) {
+            format!(
+                "{where_}: packets went to an address that no longer answered. Shorter connect timeouts and one retry on another \
+                 endpoint hide this from users."
+            )
+        } else if cause.contains("not ready") || cause.contains("no longer ready") || share(&["status-5"]) {
+            format!(
+                "{where_}: a pod answered while it was not able to. Its readiness probe should fail before its users' requests do."
+            )
+        } else if outage.cause.is_none() {
+            let until = outage.to.unwrap_or(outage.last_bad);
+            format!(
+                "{where_}: nothing on the timeline explains it. Read the logs between {} and {}.",
+                format::instant(outage.from),
+                format::instant(until)
+            )
+        } else {
+            continue;
+        };
+        say(next, text, None);
+    }
+}
+
+fn detection(report: &Report, next: &mut Vec<Advice>) {
+    for impact in &report.impacts {
+        if let (Some(took), Some(_)) = (impact.to_detection_us.filter(|t| *t > SLOW_DETECTION_US), impact.to_impact_us)
+        {
+            say(
+                next,
+                format!(
+                    "The cluster needed {} to take the target out of service ({}). `periodSeconds` × `failureThreshold` of the readiness \
+                     probe sets that time.",
+                    duration(took),
+                    impact.detected_by
+                ),
+                None,
+            );
+        }
+    }
+}
+
+/// An unproven hypothesis that lacks samples: how many more, and the two ways to get them.
+fn samples(judgement: &Judgement, plan: Option<&Value>, next: &mut Vec<Advice>) {
+    let need = judgement.tolerance.parse().ok().and_then(|tolerance| needed_samples(&tolerance));
+    let Some(need) = need.filter(|need| judgement.samples > 0 && *need > judgement.samples) else { return };
+    let is_open = judgement.phase == Some(Phase::During)
+        && plan.is_some_and(|plan| plan.pointer("/document/spec/timing/during").is_none());
+    if let (true, Some(rate)) = (is_open, rate_of(judgement, plan)) {
+        #[expect(clippy::cast_precision_loss, reason = "a number of requests that a run can have")]
+        let seconds = format::seconds((need as f64 / rate).ceil());
+        let subject = format::subject(judgement);
+        let text = format!(
+            "`{}` of {subject} rests on {}, and needs {}: *during* ended with its last step; give it `timing.during` of {seconds} or more.",
+            judgement.tolerance,
+            plural(judgement.samples, "sample"),
+            format::count(need),
+        );
+        return say(next, text, None);
+    }
+    let more = need.div_ceil(judgement.samples);
+    let rate = rate_of(judgement, plan).map(|now| {
+        // The next round number that is surely enough: a rate of 7.5/s is nobody's choice.
+        let needed = format::ratio(need, judgement.samples).map_or(now, |times| now * times).ceil();
+        format!("raise its rate from {} to {}", format::rate(now), format::rate(needed))
+    });
+    let rate = rate.unwrap_or_else(|| format!("raise its rate {more}-fold"));
+    say(
+        next,
+        format!(
+            "`{}` of {} rests on {} in *{}*, and needs {}: {rate}, or make the phase {more} times as long.",
+            judgement.tolerance,
+            format::subject(judgement),
+            plural(judgement.samples, "sample"),
+            format::phase(judgement),
+            format::count(need),
+        ),
+        None,
+    );
+}
+
+fn rate_of(judgement: &Judgement, plan: Option<&Value>) -> Option<f64> {
+    let name = judgement.subject.strip_prefix("probe ")?;
+    let probes = plan?.pointer("/document/spec/probes")?.as_array()?;
+    let probe = probes.iter().find(|p| p.get("name").and_then(Value::as_str) == Some(name))?;
+    Some(probe.get("rate")?.as_str()?.parse::<Rate>().ok()?.per_second())
+}
+
+/// What the runner itself could not do.
+fn runner(report: &Report, next: &mut Vec<Advice>) {
+    let planned: u64 = report.summaries.iter().map(|s| s.planned).sum();
+    let lost: u64 = report.summaries.iter().map(|s| s.unknown + s.client_late + s.capped).sum();
+    if format::ratio(lost, planned).is_some_and(|share| share > LOST_SLOTS) {
+        say(
+            next,
+            format!(
+                "{} of {} planned requests say nothing: the runner could not keep up. Lower the rate, or give it more processor time.",
+                format::count(lost),
+                format::count(planned)
+            ),
+            None,
+        );
+    }
+    if !report.blind.is_empty() {
+        let total = report.blind.iter().map(|b| b.to - b.from).sum();
+        say(
+            next,
+            format!("The API server could not be seen for {}: what objects did meanwhile is unknown.", duration(total)),
+            None,
+        );
+    }
+}

@@ -1,0 +1,134 @@
+//! The page of every kind of run: whole, closed, escaped and small enough. What it looks like is for eyes: set `SQUALL_PAGES` to a
+//! directory and the pages are written there.
+
+use super::html;
+use crate::record::Event;
+use crate::report::{Report, synthetic};
+
+fn page(name: &str, events: &[Event]) -> String {
+    let page = html(&Report::from_events(events), events);
+    if let Some(dir) = std::env::var_os("SQUALL_PAGES") {
+        std::fs::write(std::path::Path::new(&dir).join(format!("{name}.html")), &page).unwrap();
+    }
+    page
+}
+
+/// Every kind of run with its page.
+fn pages() -> Vec<(&'static str, String)> {
+    let runs: [(&str, Vec<Event>); 9] = [
+        ("deviated", synthetic::pod_kill()),
+        ("passed", synthetic::passed()),
+        ("aborted", synthetic::aborted()),
+        ("undo-incomplete", synthetic::undo_incomplete()),
+        ("refused", synthetic::refused()),
+        ("unproven", synthetic::unproven()),
+        ("killed", synthetic::killed()),
+        ("crowded", synthetic::crowded()),
+        ("empty", Vec::new()),
+    ];
+    runs.into_iter().map(|(name, events)| (name, page(name, &events))).collect()
+}
+
+/// Walks the tags: each is closed in its order, and each attribute is quoted. Style and script are text.
+fn check_closed(name: &str, page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    let mut rest = &page[page.find("<html").unwrap()..];
+    while let Some(at) = rest.find('<') {
+        assert!(!rest[..at].contains('>'), "{name}: a bare `>` near {:?}", &rest[..at.min(80)]);
+        let end = at + rest[at..].find('>').unwrap_or_else(|| panic!("{name}: an unclosed tag"));
+        let tag = &rest[at + 1..end];
+        rest = &rest[end + 1..];
+        let word = tag.trim_start_matches('/').split([' ', '/']).next().unwrap();
+        if tag.starts_with('/') {
+            assert_eq!(open.pop(), Some(word), "{name}: `{tag}` closes another element");
+        } else if !tag.ends_with('/') {
+            assert_eq!(tag.matches('"').count() % 2, 0, "{name}: {tag}");
+            open.push(word);
+            if word == "style" || word == "script" {
+                rest = &rest[rest.find(&format!("</{word}>")).unwrap()..];
+            }
+        }
+    }
+    assert!(open.is_empty(), "{name}: {open:?} stay open");
+}
+
+#[test]
+fn every_page_is_well_formed_and_asks_for_nothing() {
+    for (name, page) in pages() {
+        check_closed(name, &page);
+        assert!(page.contains("default-src 'none'"), "{name}");
+        // The API server's address is told, not linked.
+        for asks in
+            ["src=", "href=", "url(http", "@import", "fetch(", "XMLHttpRequest", " style=", " onload=", "javascript:"]
+        {
+            assert!(!page.contains(asks), "{name} has `{asks}`");
+        }
+        assert!(!page.contains("NaN") && !page.contains("inf "), "{name} draws what is no number");
+        assert!(page.len() < 2 * 1024 * 1024, "{name} has {} bytes", page.len());
+    }
+}
+
+#[test]
+fn the_policy_knows_the_pages_own_script_and_style() {
+    let page = page("deviated", &synthetic::pod_kill());
+    for (tag, text) in [("style", super::STYLE), ("script", super::SCRIPT)] {
+        assert!(page.contains(&format!("<{tag}>{text}</{tag}>")));
+        assert!(page.contains(&format!("{tag}-src 'sha256-{}'", super::digest(text))));
+        assert!(!text.contains("</"), "{tag} would end early");
+    }
+}
+
+#[test]
+fn a_name_can_not_become_markup() {
+    let page = page("crowded", &synthetic::crowded());
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(!page.contains("<script>alert"));
+    assert!(!page.contains("<b>bold"));
+}
+
+#[test]
+fn the_page_begins_with_the_verdict_and_tells_in_order() {
+    let page = page("deviated", &synthetic::pod_kill());
+    let order = [
+        "✕</span>Deviated",
+        "exit code 5",
+        "an outage of 1.20 s is outside <code>outage &lt;= 1s</code>",
+        "<h2>Hypotheses</h2>",
+        "<h2>What happened</h2>",
+        "kill-one: podKill injected",
+        "<h2>Outages</h2>",
+        "pod/web-7c9f-abcde was terminating",
+        "<h2>Impact</h2>",
+        "Time to mitigation",
+        "<h2>Latency before, during and after</h2>",
+        "<h2>Steps and targets</h2>",
+        "<h2>Every planned request</h2>",
+        "<h2>Timeline</h2>",
+        "<h2>What to do next</h2>",
+        "preStop",
+        "<h2>Environment</h2>",
+        "squall run experiments/web-survives-pod-kill.yaml --seed 20261121",
+    ];
+    let mut from = 0;
+    for part in order {
+        let at = page[from..].find(part).unwrap_or_else(|| panic!("`{part}` is missing or too early"));
+        from += at;
+    }
+}
+
+#[test]
+fn an_hour_of_four_streams_stays_small_and_gets_a_closer_look() {
+    let page = page("hour", &synthetic::hour());
+    check_closed("hour", &page);
+    assert!(page.len() < 2 * 1024 * 1024, "{} bytes", page.len());
+    assert!(page.contains("Each point is the worst of 9 seconds"));
+    assert!(page.contains("Around the fault"));
+}
+
+#[test]
+fn many_objects_and_events_are_cut_with_a_note() {
+    let page = page("crowded", &synthetic::crowded());
+    assert!(page.contains("further from the fault"));
+    assert!(page.contains("Shortened to"));
+    assert!(page.contains("34 streams without a bad request are left out"));
+}

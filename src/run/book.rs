@@ -1,0 +1,339 @@
+//! What a run has measured and seen so far, and what it makes of it. No clock, no cluster: everything comes in as data.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::time::Duration;
+
+use super::marks;
+use super::watching::Seen;
+use crate::measure::{
+    self, HlogWriter, Live, Mark, ObjectTrack, Outages, Phases, Series, Standing, StepTimes, Timeline, judge,
+    judge_phase, summary,
+};
+use crate::probe::{Batch, Nanos, ProbeConfig, StreamKind, StreamSummary};
+use crate::record::{Injection, Judgement, Micros, Phase, What};
+use crate::spec::{Experiment, Hypothesis};
+
+/// One stream of one probe, beside its [`Series`].
+struct Stream {
+    probe: usize,
+    kind: StreamKind,
+    timeline: Timeline,
+    outages: Outages,
+    complete_until: Nanos,
+    lost: u64,
+}
+
+/// A stop condition on one stream: the worse stream decides.
+struct Stop {
+    condition: usize,
+    stream: usize,
+    live: Live,
+}
+
+/// A step's injections, as far as they have come.
+#[derive(Default)]
+struct Injections {
+    injected: Option<Nanos>,
+    targets: Vec<String>,
+    detected: Option<(Nanos, String)>,
+    healed: Option<Nanos>,
+}
+
+/// See the module's documentation.
+pub(super) struct Book {
+    experiment: Experiment,
+    streams: Vec<Stream>,
+    series: Vec<Series>,
+    phases: Phases,
+    stops: Vec<Stop>,
+    tracks: BTreeMap<usize, ObjectTrack>,
+    marks: Vec<Mark>,
+    steps: BTreeMap<String, Injections>,
+    blind: BTreeMap<String, Micros>,
+    hlog: Option<HlogWriter<File>>,
+}
+
+/// The largest instant that is never reached.
+const NEVER: Nanos = Nanos::MAX;
+
+impl Book {
+    /// An empty book for an experiment's probes.
+    pub(super) fn new(experiment: &Experiment, hlog: Option<HlogWriter<File>>) -> Self {
+        let tracks =
+            experiment.spec.steady_state.iter().enumerate().filter_map(|(index, hypothesis)| match hypothesis {
+                Hypothesis::Object { object, tolerance, .. } => {
+                    Some((index, ObjectTrack::new(object.to_string(), tolerance.clone())))
+                }
+                Hypothesis::Probe { .. } => None,
+            });
+        Self {
+            experiment: experiment.clone(),
+            streams: Vec::new(),
+            series: Vec::new(),
+            phases: Phases { during: NEVER, after: NEVER, end: NEVER },
+            stops: Vec::new(),
+            tracks: tracks.collect(),
+            marks: Vec::new(),
+            steps: BTreeMap::new(),
+            blind: BTreeMap::new(),
+            hlog,
+        }
+    }
+
+    /// The probes begin: their first slots begin at `start`.
+    pub(super) fn begin(&mut self, probes: &[ProbeConfig], start: Nanos) {
+        for (probe, config) in probes.iter().enumerate() {
+            for kind in &config.streams {
+                let series = Series::new(config.name.clone(), *kind, config.rate, config.timeout, start);
+                self.streams.push(Stream {
+                    probe,
+                    kind: *kind,
+                    timeline: Timeline::new(),
+                    outages: Outages::new(&series),
+                    complete_until: start,
+                    lost: 0,
+                });
+                self.series.push(series);
+            }
+        }
+        for (index, condition) in self.experiment.spec.stop_when.iter().enumerate() {
+            let streams = self.series.iter().enumerate().filter(|(_, s)| s.probe() == condition.probe.as_str());
+            self.stops.extend(streams.filter_map(|(stream, series)| {
+                let live = Live::new(condition.tolerance.clone(), condition.hold.get(), series.rate(), start)?;
+                Some(Stop { condition: index, stream, live })
+            }));
+        }
+    }
+
+    /// A phase begins.
+    pub(super) fn enter(&mut self, phase: Phase, from: Micros) {
+        match phase {
+            Phase::Before => {}
+            Phase::During => self.phases.during = nanos(from),
+            Phase::After => self.phases.after = nanos(from),
+        }
+    }
+
+    /// The longest timeout of any probe.
+    pub(super) fn longest_timeout(&self) -> Duration {
+        self.series.iter().map(Series::timeout).max().unwrap_or_default()
+    }
+
+    /// Everything planned before this instant is settled in every stream.
+    pub(super) fn settled_until(&self) -> Nanos {
+        self.streams.iter().map(|stream| stream.complete_until).min().unwrap_or(NEVER)
+    }
+
+    /// Takes samples in, and gives the seconds and outage windows that are complete now.
+    pub(super) fn samples(&mut self, batch: Batch) -> Vec<What> {
+        let found = self.streams.iter().position(|s| s.probe == batch.probe && s.kind == batch.stream);
+        let Some(index) = found else { return Vec::new() };
+        for stop in self.stops.iter_mut().filter(|stop| stop.stream == index) {
+            for sample in &batch.samples {
+                stop.live.push(*sample);
+            }
+        }
+        self.series[index].extend(batch.samples);
+        self.streams[index].complete_until = batch.complete_until;
+        self.streams[index].lost = batch.lost;
+        let mut whats = self.complete(index);
+        whats.extend(self.log_histograms());
+        whats
+    }
+
+    /// The seconds and outage windows that are complete now, of every stream.
+    pub(super) fn completed(&mut self) -> Vec<What> {
+        (0..self.streams.len()).flat_map(|index| self.complete(index)).collect()
+    }
+
+    /// Writes the seconds that are complete to `probes.hlog`; a disk that refuses is said once.
+    fn log_histograms(&mut self) -> Option<What> {
+        let failed = self.hlog.as_mut()?.advance(&self.series).err()?;
+        self.hlog = None;
+        Some(What::Warning { text: format!("`probes.hlog` can't be written any more: {failed}") })
+    }
+
+    fn complete(&mut self, index: usize) -> Vec<What> {
+        let (stream, series) = (&mut self.streams[index], &self.series[index]);
+        let mut whats: Vec<What> = stream.timeline.advance(series).into_iter().map(What::Interval).collect();
+        for mut outage in stream.outages.advance(series) {
+            outage.cause = measure::cause(&outage, &self.marks);
+            whats.push(What::Outage(outage));
+        }
+        whats
+    }
+
+    /// Takes in what a step says of itself.
+    pub(super) fn deed(&mut self, at: Micros, what: &What) {
+        match what {
+            What::Injected { step, target, outcome: Injection::Injected, answered, .. } => {
+                let injections = self.steps.entry(step.clone()).or_default();
+                injections.injected =
+                    Some(injections.injected.map_or(nanos(*answered), |first| first.min(nanos(*answered))));
+                injections.targets.push(target.name.clone());
+            }
+            What::Healed { step, healed: true, .. } => {
+                let injections = self.steps.entry(step.clone()).or_default();
+                injections.healed = Some(injections.healed.map_or(nanos(at), |last| last.max(nanos(at))));
+            }
+            _ => {}
+        }
+        self.marks.extend(marks::of(at, what));
+    }
+
+    /// Takes in what a watch saw, and gives what is to be recorded of it.
+    pub(super) fn seen(&mut self, seen: Seen) -> Vec<(Micros, What)> {
+        match seen {
+            Seen::Object(at, what) => {
+                self.detect(at, &what);
+                self.marks.extend(marks::of(at, &what));
+                vec![(at, *what)]
+            }
+            Seen::State(at, index, state) => {
+                if let Some(track) = self.tracks.get_mut(&index) {
+                    // The first list comes before *before* begins, which counts from the run's zero.
+                    let from = if self.series.is_empty() { 0 } else { nanos(at) };
+                    track.state(from, state.as_ref());
+                }
+                Vec::new()
+            }
+            Seen::Blind(at, what) => {
+                self.blind.insert(what.clone(), at);
+                vec![(at, What::Blind { what, from: at, to: None })]
+            }
+            Seen::Back(at, what) => {
+                let Some(from) = self.blind.remove(&what) else { return Vec::new() };
+                for track in self.tracks.values_mut() {
+                    track.blind(nanos(from), nanos(at));
+                }
+                vec![(at, What::Blind { what, from, to: Some(at) })]
+            }
+            Seen::Synced(_) | Seen::Limits(_) => Vec::new(),
+        }
+    }
+
+    /// The cluster takes a target out of service: its endpoint is no longer ready, or the pod is NotReady.
+    fn detect(&mut self, at: Micros, what: &What) {
+        let Some((name, how)) = marks::out_of_service(what) else { return };
+        for injections in self.steps.values_mut() {
+            if injections.detected.is_none()
+                && injections.injected.is_some()
+                && injections.targets.iter().any(|t| t == name)
+            {
+                injections.detected = Some((nanos(at), how.clone()));
+            }
+        }
+    }
+
+    /// Judges *before*, which ends now.
+    pub(super) fn judge_before(&self, now: Micros) -> Vec<Judgement> {
+        let phases = Phases { during: nanos(now), after: nanos(now), end: nanos(now) };
+        let mut judgements = judge_phase(&self.hypotheses(), &self.series, &phases, Phase::Before);
+        judgements.extend(self.judge_objects(&phases, &[Phase::Before]));
+        judgements
+    }
+
+    /// The stop condition that is met, in words.
+    pub(super) fn stop_condition(&mut self, now: Micros) -> Option<String> {
+        for stop in &mut self.stops {
+            if let Standing::Fired { .. } = stop.live.tick(nanos(now)) {
+                let condition = self.experiment.spec.stop_when.get(stop.condition)?;
+                let (probe, tolerance, hold) = (&condition.probe, &condition.tolerance, condition.hold);
+                return Some(format!("`{tolerance}` of probe `{probe}` held for {hold}"));
+            }
+        }
+        None
+    }
+
+    /// No more samples will come; `end` is the first instant that was not planned.
+    pub(super) fn finish(&mut self, end: Micros, accounts: &[StreamSummary]) {
+        self.phases.end = nanos(end);
+        for account in accounts {
+            let found = self.streams.iter().position(|s| s.probe == account.probe && s.kind == account.stream);
+            if let Some(index) = found {
+                self.series[index].finish(account.counts.planned);
+            }
+        }
+        for (what, from) in std::mem::take(&mut self.blind) {
+            for track in self.tracks.values_mut() {
+                track.blind(nanos(from), nanos(end));
+            }
+            self.blind.insert(what, end);
+        }
+    }
+
+    /// Everything that is known at the end: numbers, verdicts, times.
+    pub(super) fn conclude(&mut self, now: Micros) -> Vec<What> {
+        let now = nanos(now);
+        let phases = Phases {
+            during: self.phases.during.min(now),
+            after: self.phases.after.min(now),
+            end: self.phases.end.min(now),
+        };
+        let mut whats = Vec::new();
+        for stream in &self.streams {
+            if stream.lost > 0 {
+                let text = format!(
+                    "{} samples were dropped because this machine was too slow; they count as unknown",
+                    stream.lost
+                );
+                whats.push(What::Warning { text });
+            }
+        }
+        for series in &self.series {
+            whats.extend(Phase::ALL.into_iter().map(|phase| What::Summary(summary(series, phase, &phases))));
+        }
+        let reached: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| !phases.bounds(*phase).is_empty()).collect();
+        let injections: Vec<Nanos> = self.steps.values().filter_map(|step| step.injected).collect();
+        let judgements = judge(&self.hypotheses(), &self.series, &phases, &injections);
+        whats.extend(judgements.into_iter().chain(self.judge_objects(&phases, &reached)).map(What::Judged));
+        whats.extend(self.impacts(&phases));
+        whats
+    }
+
+    fn impacts(&self, phases: &Phases) -> Vec<What> {
+        let hypotheses = self.hypotheses();
+        let tolerances = |probe: &str| hypotheses.iter().filter(|h| h.probe == probe).map(|h| h.tolerance).collect();
+        let mut steps: Vec<_> =
+            self.steps.iter().filter_map(|(name, step)| Some((step.injected?, name, step))).collect();
+        steps.sort_by_key(|(injected, ..)| *injected);
+        let untils = steps.iter().skip(1).map(|(next, ..)| *next).chain([phases.end]).collect::<Vec<_>>();
+        let times = steps.iter().zip(untils).map(|((injected, name, step), until)| StepTimes {
+            step: (*name).clone(),
+            injected: *injected,
+            until,
+            detected: step.detected.clone(),
+            healed: step.healed,
+        });
+        times.map(|times| What::Impact(measure::impact(&times, &self.series, tolerances))).collect()
+    }
+
+    fn hypotheses(&self) -> Vec<measure::Hypothesis<'_>> {
+        let all = self.experiment.spec.steady_state.iter().enumerate();
+        all.filter_map(|(index, hypothesis)| match hypothesis {
+            Hypothesis::Probe { probe, tolerance, when } => {
+                Some(measure::Hypothesis { index, probe: probe.as_str(), tolerance, when })
+            }
+            Hypothesis::Object { .. } => None,
+        })
+        .collect()
+    }
+
+    fn judge_objects(&self, phases: &Phases, reached: &[Phase]) -> Vec<Judgement> {
+        let mut judgements = Vec::new();
+        for (index, hypothesis) in self.experiment.spec.steady_state.iter().enumerate() {
+            let Hypothesis::Object { when, .. } = hypothesis else { continue };
+            let Some(track) = self.tracks.get(&index) else { continue };
+            for phase in reached.iter().filter(|phase| when.contains(phase)) {
+                judgements.push(track.judge(index, *phase, phases));
+            }
+        }
+        judgements
+    }
+}
+
+/// Nanoseconds since the run's zero; what happened before it counts as at zero.
+fn nanos(at: Micros) -> Nanos {
+    Nanos::try_from(at).unwrap_or(0).saturating_mul(1_000)
+}

@@ -1,0 +1,329 @@
+//! A run: phases, steps, measurement and undo, from a plan to a verdict.
+//!
+//! ```text
+//!            ┌──────────────────────── dispatcher ─────────────────────────┐
+//!  signals ─▶│  one order of events, phases, stop conditions, the verdict  │─▶ recorder ─▶ events.jsonl, terminal
+//!  lease   ─▶│                                                             │
+//!  watches ─▶│  polls: steps (executor) ─▶ undo log ─▶ fault               │
+//!  samples ─▶│  feeds: book (series, timeline, live conditions, tracks)    │
+//!            └─────────────────────────────────────────────────────────────┘
+//! ```
+
+mod book;
+mod convert;
+mod dispatcher;
+mod executor;
+pub mod lease;
+mod marks;
+pub mod recover;
+pub mod signals;
+pub mod state;
+mod undo;
+pub mod undo_log;
+pub mod verdict;
+mod watching;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use futures::FutureExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{Mutex, mpsc, watch};
+
+use self::book::Book;
+use self::dispatcher::{Dispatcher, Inputs, Outputs};
+use self::executor::Stage;
+use self::lease::{LeaseError, Place};
+use self::state::StateStore;
+use self::undo::{UNDO_BUDGET, Undoer};
+use self::undo_log::{Record, UndoLog};
+use self::verdict::{Concluded, conclude};
+use self::watching::Wanted;
+use crate::cluster::Cluster;
+use crate::measure::HlogWriter;
+use crate::plan::{Leash, Plan};
+use crate::record::{Clock, Event, Exit, FORMAT, Recorder, RunDir, RunVerdict, What};
+use crate::spec::{Experiment, Hypothesis};
+
+/// Everything that a run needs.
+pub struct Request {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Its plan, drawn for this cluster and without refusals.
+    pub plan: Plan,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Reports folder.
+    pub reports: PathBuf,
+    /// Run id; see [`run_id`].
+    pub run: String,
+    /// Who runs it, `user@host`.
+    pub by: String,
+    /// The wall clock now: an argument, so that a rehearsal is reproducible.
+    pub wall: jiff::Timestamp,
+    /// Where signals come from.
+    pub signals: mpsc::UnboundedReceiver<&'static str>,
+    /// Called at every change of phase with all events so far, so that a run that dies leaves a report of what it knew.
+    pub refresh: Refresh,
+}
+
+/// Writes the files of a run record that are made from its events.
+pub type Refresh = Box<dyn FnMut(&RunDir, &[Event]) -> std::io::Result<()>>;
+
+/// How a run ended.
+pub struct Ended {
+    /// The verdict.
+    pub verdict: RunVerdict,
+    /// Its exit code.
+    pub exit: Exit,
+    /// The run record.
+    pub dir: RunDir,
+    /// Everything that was recorded.
+    pub events: Vec<Event>,
+    /// Why `events.jsonl` is not complete, if it is not.
+    pub record_failure: Option<String>,
+}
+
+/// The id of a new run: when, what, and four hex digits of the seed: `20260131-142501-web-survives-3f9c`.
+#[must_use]
+pub fn run_id(wall: jiff::Timestamp, experiment: &str, seed: u64) -> String {
+    let when = wall.strftime("%Y%m%d-%H%M%S");
+    // Whole, the name of its ConfigMap must stay below 63 characters more than the 11 of `squall-run-`.
+    let name: String = experiment.chars().take(30).collect();
+    format!("{when}-{}-{:04x}", name.trim_end_matches('-'), seed & 0xffff)
+}
+
+/// Runs an experiment to its end. Whatever happens, also a panic, what was injected is undone before this returns, or the verdict
+/// says what is left.
+///
+/// # Errors
+///
+/// When the run record can't be created: nothing was touched.
+pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> std::io::Result<Ended> {
+    let dir = RunDir::of(&request.reports, &request.run);
+    let clock = Clock::start(request.wall);
+    let mut recorder = Recorder::create(&dir, clock)?;
+    request.plan.write(&dir.file("plan.json")).map_err(std::io::Error::other)?;
+    recorder.listen(listener);
+    recorder.record(started(&request));
+    recorder.record(What::Planned { plan: serde_json::to_value(&request.plan)? });
+    let place = Place {
+        cluster: request.cluster.clone(),
+        namespace: request.plan.state_namespace.clone(),
+        holder: format!("{} {}", request.run, request.by),
+    };
+    let concluded = if let Some(refusal) = request.plan.refusals.first() {
+        let more = request.plan.refusals.len() - 1;
+        let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+        Concluded::new(RunVerdict::Refused, format!("{}{more}", refusal.message))
+    } else {
+        let waiting = |holder: &str| {
+            let seconds = lease::DURATION.as_secs();
+            let text = format!("`{holder}` holds the lease; watching for up to {seconds} s whether it lives");
+            recorder.record(What::Warning { text });
+        };
+        if let Err(e) = place.acquire(request.wall, false, waiting).await {
+            Concluded::new(RunVerdict::Refused, refused(&e))
+        } else {
+            let concluded = hold(request, &dir, &mut recorder, &place).await;
+            if let Err(e) = place.release().await {
+                let text = format!("the lease could not be given back; it runs out by itself: {e}");
+                recorder.record(What::Warning { text });
+            }
+            concluded
+        }
+    };
+    let exit = Exit::from(concluded.verdict);
+    let Concluded { verdict, reason, left } = concluded;
+    recorder.record(What::RunFinished { verdict, exit_code: exit.code(), reason, left });
+    let record_failure = recorder.failure().map(str::to_owned);
+    Ok(Ended { verdict, exit, dir, events: recorder.events().to_vec(), record_failure })
+}
+
+fn started(request: &Request) -> What {
+    What::RunStarted {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        run: request.run.clone(),
+        experiment: request.plan.experiment.clone(),
+        source: request.plan.source.clone(),
+        seed: request.plan.seed,
+        cluster: request.plan.cluster.clone(),
+    }
+}
+
+fn refused(error: &LeaseError) -> String {
+    match error {
+        LeaseError::Held { .. } => format!("{error}: one run at a time; `squall abort` ends it"),
+        LeaseError::NoNamespace { namespace } => format!("{error}: `kubectl create namespace {namespace}` makes it"),
+        LeaseError::Api(_) => error.to_string(),
+    }
+}
+
+/// The run while it holds the lease.
+async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place: &Place) -> Concluded {
+    let clock = recorder.clock();
+    let store = StateStore::new(request.cluster.clone(), &request.plan.state_namespace);
+    let probes: Result<Vec<_>, String> = request.experiment.spec.probes.iter().map(convert::probe).collect();
+    let probes = match probes {
+        Ok(probes) => probes,
+        Err(why) => return Concluded::new(RunVerdict::Refused, why),
+    };
+    if let Some(refused) = left_by_others(&store).await {
+        return refused;
+    }
+    let hlog = match File::create(dir.file("probes.hlog")).and_then(|file| HlogWriter::begin(file, clock.wall(0))) {
+        Ok(hlog) => Some(hlog),
+        Err(e) => return Concluded::new(RunVerdict::Refused, format!("can't write probes.hlog: {e}")),
+    };
+    let log = match open_log(&request, dir, &store, clock).await {
+        Ok(log) => log,
+        Err(why) => return Concluded::new(RunVerdict::Refused, why),
+    };
+    let (events, deeds) = mpsc::unbounded_channel();
+    let undoer = Undoer {
+        cluster: request.cluster.clone(),
+        run: request.run.clone(),
+        clock,
+        log: Mutex::new(log),
+        store,
+        events,
+    };
+    let (stop, stopped) = watch::channel(false);
+    let (confirmed, sure) = watch::channel(true);
+    let (end, ends) = watch::channel(None);
+    let leash = RefCell::new(Leash::of(&request.plan));
+    let stage = Rc::new(Stage { undoer, leash, stop: stopped, confirmed: sure, end: ends });
+    let (keeper, news) = mpsc::unbounded_channel();
+    tokio::spawn(place.clone().keep(move || clock.wall(clock.now()), keeper));
+    let (from_watches, seen) = mpsc::unbounded_channel();
+    let unsynced = watching::start(&request.cluster, &wanted(&request), clock, &from_watches);
+    let record = dir.clone();
+    let mut dispatcher = Dispatcher {
+        recorder,
+        experiment: &request.experiment,
+        plan: &request.plan,
+        stage: Rc::clone(&stage),
+        book: Book::new(&request.experiment, hlog),
+        probes,
+        inputs: Inputs { signals: request.signals, lease: news, deeds, seen },
+        outputs: Outputs { stop, confirmed, end },
+        engine: None,
+        unsynced,
+        steps: FuturesUnordered::new(),
+        signals_seen: 0,
+        aborting: false,
+        unconfirmed_since: None,
+        refresh: Box::new(move |recorder| {
+            if let Err(e) = (request.refresh)(&record, recorder.events()) {
+                recorder.record(What::Warning { text: format!("the report can't be written: {e}") });
+            }
+        }),
+    };
+    let concluded = AssertUnwindSafe(dispatcher.go()).catch_unwind().await;
+    drop(dispatcher);
+    let mut concluded = match concluded {
+        Ok(concluded) => concluded,
+        Err(panic) => after_panic(&stage.undoer, panic.as_ref()).await,
+    };
+    close(&stage.undoer, recorder, &mut concluded).await;
+    concluded
+}
+
+/// A run that died may have left its fault in place: measuring on top of that would tell nothing, and its undo must come first.
+async fn left_by_others(store: &StateStore) -> Option<Concluded> {
+    let runs = match store.all().await {
+        Ok(runs) => runs,
+        Err(e) => return Some(Concluded::new(RunVerdict::Refused, e.to_string())),
+    };
+    let unfinished = |text: &str| undo_log::read(text).map_or(true, |acts| !acts.pending().is_empty());
+    let (run, _) = runs.into_iter().find(|(_, text)| unfinished(text))?;
+    let reason = format!("run `{run}` died and may have left something behind; `squall recover {run}` first");
+    Some(Concluded::new(RunVerdict::Refused, reason))
+}
+
+/// Makes the undo log, here and in the cluster: without both, nothing is injected.
+async fn open_log(request: &Request, dir: &RunDir, store: &StateStore, clock: Clock) -> Result<UndoLog, String> {
+    let path = dir.file("undo.jsonl");
+    let failed = |e: std::io::Error| format!("no undo log, no fault: can't write {}: {e}", path.display());
+    let mut log = UndoLog::create(&path, &request.run).map_err(failed)?;
+    let opened = Record::Opened {
+        experiment: request.plan.experiment.clone(),
+        cluster: request.plan.cluster.clone(),
+        by: request.by.clone(),
+    };
+    log.append(clock.wall(clock.now()), vec![opened]).map_err(failed)?;
+    store.create(&request.run, log.text()).await.map_err(|e| format!("no undo log, no fault: can't {e}"))?;
+    Ok(log)
+}
+
+/// What the watches are to look at: the namespaces of the targets, and the objects of the hypotheses.
+fn wanted(request: &Request) -> Wanted {
+    let targets = request.plan.steps.iter().flat_map(|step| &step.targets);
+    let namespaces: BTreeSet<String> =
+        targets.map(|target| target.namespace.clone()).filter(|n| !n.is_empty()).collect();
+    let objects = request.experiment.spec.steady_state.iter().enumerate();
+    Wanted {
+        namespaces: namespaces.into_iter().collect(),
+        nodes: true,
+        state_namespace: request.plan.state_namespace.clone(),
+        objects: objects
+            .filter_map(|(index, hypothesis)| match hypothesis {
+                Hypothesis::Object { object, namespace, .. } => Some((index, object.clone(), namespace.to_string())),
+                Hypothesis::Probe { .. } => None,
+            })
+            .collect(),
+    }
+}
+
+/// Our own mistake must not leave a fault behind.
+async fn after_panic(undoer: &Undoer, panic: &(dyn Any + Send)) -> Concluded {
+    let pending = undoer.log.lock().await.acts().pending();
+    for act in pending {
+        undoer.undo(&act.step, &act.fault, act.id, &act.target, &act.note, UNDO_BUDGET).await;
+    }
+    let words = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    Concluded::new(RunVerdict::Errored, format!("Squall's own error: {}", words.unwrap_or("a panic")))
+}
+
+/// Closes the undo log and removes its copy when nothing is left; else the verdict says what is.
+async fn close(undoer: &Undoer, recorder: &mut Recorder, concluded: &mut Concluded) {
+    let left = left(undoer).await;
+    if !left.is_empty() {
+        *concluded = conclude(recorder.events(), &left);
+        concluded.left = left;
+        return;
+    }
+    let mut log = undoer.log.lock().await;
+    if let Err(e) = log.append(undoer.clock.wall(undoer.clock.now()), vec![Record::Closed]) {
+        recorder.record(What::Warning { text: format!("the undo log could not be closed: {e}") });
+    }
+    if let Err(e) = undoer.store.delete(&undoer.run).await {
+        let text = format!(
+            "the cluster's copy of the undo log is left, though nothing else is: {e}; `squall recover` removes it"
+        );
+        recorder.record(What::Warning { text });
+    }
+}
+
+/// What is still to be taken back, each with the reason why it has not been.
+async fn left(undoer: &Undoer) -> Vec<String> {
+    let pending = undoer.log.lock().await.acts().pending();
+    pending
+        .iter()
+        .map(|act| {
+            let why = if act.why.is_empty() { String::new() } else { format!(": {}", act.why) };
+            let place = if act.target.namespace.is_empty() {
+                String::new()
+            } else {
+                format!(" in namespace `{}`", act.target.namespace)
+            };
+            format!("step `{}` ({}) on {}{place}{why}", act.step, act.fault, act.target)
+        })
+        .collect()
+}

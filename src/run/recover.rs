@@ -1,0 +1,243 @@
+//! Finishing the undo of runs that died: from this machine's files, from the cluster's copies, or from whichever knows more.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::lease::{LeaseError, Place};
+use super::state::{StateError, StateStore};
+use super::undo::{UNDO_BUDGET, Undoer};
+use super::undo_log::{self, Act, Acts, Record, UndoLog};
+use crate::cluster::Cluster;
+use crate::record::{Clock, RunDir, What};
+
+/// A run whose log says that something may be left.
+#[derive(Debug, Clone)]
+pub struct Leftover {
+    /// Run id.
+    pub run: String,
+    /// The longest copy of its log.
+    pub text: String,
+    /// What the log says.
+    pub acts: Acts,
+    /// Whether the cluster has a copy.
+    pub in_cluster: bool,
+}
+
+/// Why nothing could be recovered.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The API refuses, or does not answer.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The lease can't be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The disk refuses.
+    #[error("{doing}: {source}")]
+    Disk {
+        /// What was tried.
+        doing: String,
+        /// The error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A log breaks its own rules.
+    #[error("the undo log of run `{run}` ({place}) is damaged: {source}")]
+    Corrupt {
+        /// Run id.
+        run: String,
+        /// Where it lies.
+        place: String,
+        /// What is wrong.
+        #[source]
+        source: undo_log::Corrupt,
+    },
+    /// The run acted on another cluster.
+    #[error("run `{run}` acted on cluster `{theirs}`, and this is `{ours}`")]
+    OtherCluster {
+        /// Run id.
+        run: String,
+        /// Context of the run's cluster.
+        theirs: String,
+        /// This context.
+        ours: String,
+    },
+    /// There is no such run.
+    #[error("no undo log of run `{run}` is left, neither in namespace `{namespace}` nor in `{reports}`")]
+    Unknown {
+        /// Run id.
+        run: String,
+        /// State namespace.
+        namespace: String,
+        /// Reports folder.
+        reports: String,
+    },
+}
+
+/// Runs that may have left something, from the cluster and from the reports folder of this machine. A run that is closed on either
+/// side is not among them, unless it is asked for by name.
+///
+/// # Errors
+///
+/// When the API refuses, when a log is damaged, or when the run asked for is not there.
+pub async fn find(store: &StateStore, reports: &Path, only: Option<&str>) -> Result<Vec<Leftover>, RecoverError> {
+    let mut found: BTreeMap<String, Leftover> = BTreeMap::new();
+    for (run, text) in store.all().await? {
+        let place = format!("ConfigMap {}/{}", store.namespace(), StateStore::object_name(&run));
+        let acts = undo_log::read(&text).map_err(|source| RecoverError::Corrupt { run: run.clone(), place, source })?;
+        found.insert(run.clone(), Leftover { run, text, acts, in_cluster: true });
+    }
+    for (run, text, place) in local_logs(reports, only)? {
+        let acts = undo_log::read(&text).map_err(|source| RecoverError::Corrupt { run: run.clone(), place, source })?;
+        match found.get_mut(&run) {
+            // The file is written first, so it may know one line more; a recovery elsewhere makes the cluster's copy the longer one.
+            Some(there) if acts.len() > there.acts.len() => {
+                there.text = text;
+                there.acts = acts;
+            }
+            Some(_) => {}
+            // No copy in the cluster: a finished run's was removed when nothing was left.
+            None if acts.pending().is_empty() => {}
+            None => {
+                found.insert(run.clone(), Leftover { run, text, acts, in_cluster: false });
+            }
+        }
+    }
+    match only {
+        None => Ok(found.into_values().collect()),
+        Some(run) => match found.remove(run) {
+            Some(leftover) => Ok(vec![leftover]),
+            None => Err(RecoverError::Unknown {
+                run: run.to_owned(),
+                namespace: store.namespace().to_owned(),
+                reports: reports.display().to_string(),
+            }),
+        },
+    }
+}
+
+fn local_logs(reports: &Path, only: Option<&str>) -> Result<Vec<(String, String, String)>, RecoverError> {
+    let disk = |doing: String| move |source| RecoverError::Disk { doing, source };
+    let mut logs = Vec::new();
+    let entries = match std::fs::read_dir(reports) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(logs),
+        Err(e) => return Err(disk(format!("read {}", reports.display()))(e)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(disk(format!("read {}", reports.display())))?;
+        let run = entry.file_name().to_string_lossy().into_owned();
+        let path = entry.path().join("undo.jsonl");
+        if only.is_some_and(|only| only != run) || !path.is_file() {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).map_err(disk(format!("read {}", path.display())))?;
+        logs.push((run, text, path.display().to_string()));
+    }
+    logs.sort();
+    Ok(logs)
+}
+
+/// What a recovery came to, for one run.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Run id.
+    pub run: String,
+    /// What was done, as events.
+    pub events: Vec<What>,
+    /// What is still left; empty when the run is clean now.
+    pub left: Vec<Act>,
+}
+
+/// How to recover.
+pub struct Recovery<'a> {
+    /// The cluster.
+    pub cluster: &'a Cluster,
+    /// Its state.
+    pub store: &'a StateStore,
+    /// Reports folder.
+    pub reports: &'a Path,
+    /// Who recovers, `user@host`.
+    pub by: &'a str,
+    /// Take the lease of a run that still renews it.
+    pub force: bool,
+    /// The wall clock now.
+    pub wall: jiff::Timestamp,
+}
+
+impl Recovery<'_> {
+    /// Takes back what each run left. `wait` is told the holder of a lease that must be waited out.
+    ///
+    /// # Errors
+    ///
+    /// When the lease is held by a run that lives, or when the logs can't be written: then nothing was touched.
+    pub async fn run(&self, leftovers: &[Leftover], wait: impl FnMut(&str)) -> Result<Vec<Recovered>, RecoverError> {
+        for leftover in leftovers {
+            if let Some((_, cluster)) = leftover.acts.opened()
+                && cluster.uid != self.cluster.id().uid
+            {
+                return Err(RecoverError::OtherCluster {
+                    run: leftover.run.clone(),
+                    theirs: cluster.context.clone(),
+                    ours: self.cluster.id().context.clone(),
+                });
+            }
+        }
+        let place = Place {
+            cluster: self.cluster.clone(),
+            namespace: self.store.namespace().to_owned(),
+            holder: format!("recover {}", self.by),
+        };
+        place.acquire(self.wall, self.force, wait).await?;
+        let (news, mut told) = mpsc::unbounded_channel();
+        let clock = Clock::start(self.wall);
+        let keeper = tokio::spawn(place.clone().keep(move || clock.wall(clock.now()), news));
+        let mut recovered = Vec::new();
+        for leftover in leftovers {
+            recovered.push(self.one(leftover, clock).await?);
+        }
+        told.close();
+        keeper.abort();
+        place.release().await?;
+        Ok(recovered)
+    }
+
+    async fn one(&self, leftover: &Leftover, clock: Clock) -> Result<Recovered, RecoverError> {
+        let dir = RunDir::of(self.reports, &leftover.run);
+        let path = dir.file("undo.jsonl");
+        let disk = |source| RecoverError::Disk { doing: format!("write {}", path.display()), source };
+        std::fs::create_dir_all(dir.path()).map_err(disk)?;
+        let log = UndoLog::resume(&path, &leftover.run, &leftover.text).map_err(disk)?;
+        if !leftover.in_cluster {
+            self.store.create(&leftover.run, log.text()).await?;
+        }
+        let (events, mut told) = mpsc::unbounded_channel();
+        let undoer = Undoer {
+            cluster: self.cluster.clone(),
+            run: leftover.run.clone(),
+            clock,
+            log: Mutex::new(log),
+            store: self.store.clone(),
+            events,
+        };
+        for act in leftover.acts.pending() {
+            undoer.undo(&act.step, &act.fault, act.id, &act.target, &act.note, UNDO_BUDGET).await;
+        }
+        let mut log = undoer.log.into_inner();
+        let left = log.acts().pending();
+        if left.is_empty() {
+            log.append(clock.wall(clock.now()), vec![Record::Closed]).map_err(disk)?;
+            self.store.delete(&leftover.run).await?;
+        } else {
+            self.store.write(&leftover.run, log.text()).await?;
+        }
+        told.close();
+        let mut events = Vec::new();
+        while let Some((_, what)) = told.recv().await {
+            events.push(what);
+        }
+        Ok(Recovered { run: leftover.run.clone(), events, left })
+    }
+}

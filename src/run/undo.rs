@@ -1,0 +1,107 @@
+//! Taking back: the one place where undos are called, by a run that ends a step and by `recover` alike.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::{Instant, sleep};
+
+use super::state::StateStore;
+use super::undo_log::{ActId, Record, UndoLog};
+use crate::cluster::Cluster;
+use crate::fault::{self, Acting, Undo};
+use crate::record::{Clock, Micros, Target, UndoOutcome, What};
+
+/// How long an undo is tried again before a person is asked.
+pub(super) const UNDO_BUDGET: Duration = Duration::from_secs(120);
+/// Pause after the first failed undo; doubles up to [`UNDO_PAUSE_MAX`].
+const UNDO_PAUSE: Duration = Duration::from_millis(250);
+const UNDO_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// What is needed to take acts back, and to say so.
+pub(super) struct Undoer {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Run id.
+    pub run: String,
+    /// The run's clock.
+    pub clock: Clock,
+    /// The undo log; locked while it is written, so that its lines have one order.
+    pub log: Mutex<UndoLog>,
+    /// The cluster's copy.
+    pub store: StateStore,
+    /// Where events go.
+    pub events: UnboundedSender<(Micros, What)>,
+}
+
+impl Undoer {
+    /// Where a fault acts for this run.
+    pub(super) fn acting<'a>(&'a self, step: &'a str) -> Acting<'a> {
+        Acting { cluster: &self.cluster, run: &self.run, step }
+    }
+
+    /// Sends an event that happened now.
+    pub(super) fn tell(&self, what: What) {
+        // The dispatcher outlives every step.
+        let _closed = self.events.send((self.clock.now(), what));
+    }
+
+    /// Writes an outcome. The cluster's copy may lag: an older copy only undoes more than needed, and an undo is harmless then.
+    pub(super) async fn log_outcome(&self, record: Record) {
+        let mut log = self.log.lock().await;
+        if let Err(e) = log.append(self.clock.wall(self.clock.now()), vec![record]) {
+            self.tell(What::Warning { text: format!("the undo log on this machine can't be written: {e}") });
+        }
+        let text = log.text().to_owned();
+        drop(log);
+        if let Err(e) = self.store.write(&self.run, &text).await {
+            self.tell(What::Warning { text: format!("the cluster's copy of the undo log lags behind: {e}") });
+        }
+    }
+
+    /// Takes back one act, again and again until it succeeds or the budget is spent. Whether nothing is left.
+    pub(super) async fn undo(
+        &self,
+        step: &str,
+        key: &str,
+        id: ActId,
+        target: &Target,
+        note: &Value,
+        budget: Duration,
+    ) -> bool {
+        let undoable = fault::about(key).is_some_and(|about| about.undoable);
+        let cx = self.acting(step);
+        let deadline = Instant::now() + budget;
+        let mut pause = UNDO_PAUSE;
+        loop {
+            self.log_outcome(Record::Undoing { act: id }).await;
+            let answer = match fault::undo(key, &cx, target, note).await {
+                Some(answer) => answer.map_err(|e| e.to_string()),
+                None => Err(format!("this binary knows no fault `{key}`")),
+            };
+            let (outcome, detail) = match answer {
+                Ok(Undo::Undone(detail)) => (UndoOutcome::Undone, detail),
+                Ok(Undo::Nothing(detail)) => (UndoOutcome::Nothing, detail),
+                Ok(Undo::Conflict(detail)) => (UndoOutcome::Conflict, detail),
+                Err(why) => {
+                    self.log_outcome(Record::UndoFailed { act: id, why: why.clone() }).await;
+                    if Instant::now() + pause < deadline {
+                        sleep(pause).await;
+                        pause = (pause * 2).min(UNDO_PAUSE_MAX);
+                        continue;
+                    }
+                    (UndoOutcome::Failed, why)
+                }
+            };
+            if outcome != UndoOutcome::Failed {
+                self.log_outcome(Record::Undone { act: id, outcome, detail: detail.clone() }).await;
+            }
+            // A fault that heals by itself has nothing to take back; saying so each time would only be noise.
+            if undoable || outcome == UndoOutcome::Failed {
+                self.tell(What::Undone { step: step.to_string(), target: target.clone(), outcome, detail });
+            }
+            return outcome != UndoOutcome::Failed;
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The log on disk.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use super::{Acts, Entry, MAX_BYTES, Record, VERSION, read};
+
+/// The log on disk, open for appending.
+#[derive(Debug)]
+pub struct UndoLog {
+    run: String,
+    file: File,
+    text: String,
+    acts: Acts,
+}
+
+impl UndoLog {
+    /// Makes the log of a new run; the file and its directory entry are durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// When the file exists already or can't be written: no log, no fault.
+    pub fn create(path: &Path, run: &str) -> io::Result<Self> {
+        let file = OpenOptions::new().create_new(true).append(true).open(path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(Self { run: run.to_owned(), file, text: String::new(), acts: Acts::default() })
+    }
+
+    /// Takes up the log of a run that died, to write its recovery behind it. `text` is its longest copy: where the file on this
+    /// machine is missing or shorter, it is written anew.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not a log, or the file can't be written.
+    pub fn resume(path: &Path, run: &str, text: &str) -> io::Result<Self> {
+        let acts = read(text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        let complete = text.rfind('\n').map_or("", |end| &text[..=end]).to_owned();
+        let mut file = File::create(path)?;
+        file.write_all(complete.as_bytes())?;
+        file.sync_all()?;
+        Ok(Self { run: run.to_owned(), file, text: complete, acts })
+    }
+
+    /// Appends records and syncs them to disk in one go. When this returns, a crash can't lose them here; the cluster's copy is
+    /// the caller's next step.
+    ///
+    /// # Errors
+    ///
+    /// When a record can't follow (a bug), when the log is full, or when the disk refuses.
+    pub fn append(&mut self, wall: jiff::Timestamp, records: Vec<Record>) -> io::Result<()> {
+        let mut lines = String::new();
+        let mut acts = self.acts.clone();
+        for what in records {
+            let entry =
+                Entry { v: VERSION, seq: acts.len(), run: self.run.clone(), wall, prev: acts.last.clone(), what };
+            let line = serde_json::to_string(&entry)?;
+            acts.apply(&entry, &line).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+            lines.push_str(&line);
+            lines.push('\n');
+        }
+        if self.text.len() + lines.len() > MAX_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("the undo log is full ({MAX_BYTES} bytes)"),
+            ));
+        }
+        self.file.write_all(lines.as_bytes())?;
+        self.file.sync_data()?;
+        self.text.push_str(&lines);
+        self.acts = acts;
+        Ok(())
+    }
+
+    /// The whole log, as the cluster's copy holds it.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The state of every act.
+    #[must_use]
+    pub const fn acts(&self) -> &Acts {
+        &self.acts
+    }
+}

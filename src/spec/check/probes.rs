@@ -1,0 +1,151 @@
+//! Probes: what they send, and how much of it.
+
+use super::{Part, Parts};
+use crate::scalar::quoted;
+use crate::spec::diagnostic::{Code, Diagnostic, Severity};
+use crate::spec::node::Node;
+use crate::spec::{Connection, HeaderValue, Http, Method, Probe, Protocol};
+
+/// Most requests per second over all probes unless `limits.requestsPerSecond` says otherwise: what one machine sends on time without
+/// being the outage that it looks for.
+const DEFAULT_CAP: u32 = 10_000;
+
+/// Headers that carry nothing but credentials.
+const CREDENTIALS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
+/// Words in a header's name that let a secret be expected.
+const TELLING: [&str; 5] = ["token", "secret", "password", "api-key", "apikey"];
+
+pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
+    for probe in &parts.probes {
+        if probe.value.timeout.is_zero() {
+            found.push(
+                Diagnostic::error(Code::Request, probe.place("timeout"), "with `timeout: 0s` every request fails")
+                    .hint("write `timeout: 500ms`"),
+            );
+        }
+        let Protocol::Http(http) = &probe.value.protocol;
+        if let Some(node) = probe.node.get("http") {
+            headers(&Part { value: http, node }, found);
+            request(&Part { value: http, node }, found);
+        }
+    }
+    rates(parts, found);
+}
+
+/// How many streams a probe has, each with the whole rate.
+fn streams(probe: &Probe) -> u32 {
+    match &probe.protocol {
+        Protocol::Http(http) if http.connection == Connection::Paired => 2,
+        Protocol::Http(_) => 1,
+    }
+}
+
+fn rates(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
+    let Some(limits) = &parts.limits else { return };
+    if limits.value.requests_per_second == Some(0) {
+        found.push(
+            Diagnostic::error(Code::TooFast, limits.place("requestsPerSecond"), "this allows no request")
+                .hint("leave it out, or write `requestsPerSecond: 1000`"),
+        );
+        return;
+    }
+    let cap = limits.value.requests_per_second.unwrap_or(DEFAULT_CAP);
+    let sum: f64 =
+        parts.probes.iter().map(|probe| probe.value.rate.per_second() * f64::from(streams(&probe.value))).sum();
+    let fastest = parts.probes.iter().max_by(|a, b| a.value.rate.per_second().total_cmp(&b.value.rate.per_second()));
+    let (true, Some(fastest)) = (sum > f64::from(cap), fastest) else { return };
+    let terms: Vec<String> = parts
+        .probes
+        .iter()
+        .map(|probe| match streams(&probe.value) {
+            1 => probe.value.rate.to_string(),
+            n => format!("{} × {n} streams", probe.value.rate),
+        })
+        .collect();
+    let total = (sum * 10.0).round() / 10.0;
+    let shown = if terms.len() > 5 { format!("{} probes", terms.len()) } else { terms.join(" + ") };
+    let (limit, hint) = match limits.value.requests_per_second {
+        Some(_) => {
+            (format!("`limits.requestsPerSecond` allows {cap}"), "lower the rates, or raise the limit".to_owned())
+        }
+        None => (
+            format!("{cap} are allowed unless `limits.requestsPerSecond` says otherwise"),
+            format!("lower the rates, or write `limits: {{requestsPerSecond: {}}}`", sum.ceil()),
+        ),
+    };
+    let message = format!("the probes send {total} requests per second ({shown}), {limit}");
+    found.push(Diagnostic::error(Code::TooFast, fastest.place("rate"), message).hint(hint));
+}
+
+fn headers(http: &Part<'_, &Http>, found: &mut Vec<Diagnostic>) {
+    for entry in http.node.get("headers").map(Node::entries).unwrap_or_default() {
+        let Some(value) = http.value.headers.get(&entry.key) else { continue };
+        if http::HeaderName::try_from(&entry.key).is_err() {
+            let message = format!("{} is not the name of a header", quoted(&entry.key));
+            found
+                .push(Diagnostic::error(Code::Request, entry.span, message).hint("names have letters, digits and `-`"));
+        }
+        match value {
+            HeaderValue::Text(text) if http::HeaderValue::try_from(text).is_err() => found.push(
+                Diagnostic::error(
+                    Code::Request,
+                    entry.value.place(),
+                    "a header's value can't contain control characters",
+                )
+                .hint("remove line breaks"),
+            ),
+            HeaderValue::Text(text) if !text.is_empty() => secret(&entry.key, &entry.value, found),
+            HeaderValue::Env(name) if name.is_empty() || name.contains(['=', '\0', '$', ' ']) => {
+                let span =
+                    entry.value.get("valueFrom").and_then(|from| from.get("env")).map_or(entry.span, Node::place);
+                let message = format!("{} is not the name of an environment variable", quoted(name));
+                found.push(Diagnostic::error(Code::Request, span, message).hint("write `env: API_TOKEN`"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A secret in the file would end in version control; the run record does not show headers, but holds the document.
+fn secret(name: &str, value: &Node, found: &mut Vec<Diagnostic>) {
+    let lower = name.to_ascii_lowercase();
+    let (severity, code, what) = if CREDENTIALS.contains(&lower.as_str()) {
+        (Severity::Error, Code::Secret, "a credential stands in clear text")
+    } else if TELLING.iter().any(|word| lower.contains(word)) {
+        (Severity::Warning, Code::LikelySecret, "a value that looks like a secret stands in clear text")
+    } else {
+        return;
+    };
+    let variable = lower.to_ascii_uppercase().replace('-', "_");
+    let error = Diagnostic::error(code, value.place(), format!("{what}: the header {}", quoted(name)))
+        .hint(format!("write `{name}: {{valueFrom: {{env: {variable}}}}}` and set it where squall runs"));
+    found.push(Diagnostic { severity, ..error });
+}
+
+/// Fields of a request that have no effect together.
+fn request(http: &Part<'_, &Http>, found: &mut Vec<Diagnostic>) {
+    let value = http.value;
+    if value.method == Method::Head && value.expect.body_contains.is_some() {
+        let place = http
+            .node
+            .get("expect")
+            .and_then(|expect| expect.entry("bodyContains"))
+            .map_or(http.node.place(), |e| e.span);
+        found.push(
+            Diagnostic::error(Code::Request, place, "the answer to HEAD has no body, so every request would be bad")
+                .hint("write `method: GET`"),
+        );
+    }
+    if value.body.is_some() && matches!(value.method, Method::Get | Method::Head) {
+        found.push(
+            Diagnostic::warning(Code::NoEffect, http.key("body"), "servers ignore the body of a GET or HEAD")
+                .hint("write `method: POST`"),
+        );
+    }
+    if value.ca_file.is_some() && value.url.0.scheme_str() == Some("http") {
+        found.push(
+            Diagnostic::warning(Code::NoEffect, http.key("caFile"), "`caFile` has no effect on an `http://` URL")
+                .hint("write `https://`"),
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! The experiment as written: its types, and the way from a file to them.
+//!
+//! ```text
+//! bytes ─source→ text ─yaml→ tree ─variables→ tree ─reader, de→ Experiment ─check→ Experiment, warnings
+//!           │           │           │                  │                       │
+//!           └───────────┴───────────┴──── Diagnostics ─┴───────────────────────┘
+//! ```
+//!
+//! Every stage reports what it finds with its place and goes on, so that all mistakes of a file are known at once. Nothing here touches a
+//! cluster; what an experiment comes to on one is [`crate::plan`]'s business.
+
+mod check;
+mod de;
+mod diagnostic;
+mod experiment;
+mod failure;
+mod foreign;
+mod forms;
+mod keyed;
+mod later;
+mod load;
+mod node;
+mod reader;
+mod render;
+mod schema;
+mod source;
+mod syntax;
+#[cfg(test)]
+mod tests;
+mod variables;
+mod yaml;
+
+pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
+pub use experiment::*;
+pub use load::{Loaded, load, read};
+pub use schema::schema;
+pub use source::{MAX_BYTES, Span};
+pub use yaml::{MAX_ALIASES, MAX_DEPTH, MAX_NODES};

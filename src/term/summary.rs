@@ -1,0 +1,171 @@
+//! What came of the run, as lines: four a probe and stream, one a hypothesis, the verdict, and what to do next.
+
+use std::path::Path;
+
+use anstyle::Style;
+
+use super::table::{Cell, table};
+use super::{BAD, FAINT, GOOD, NOTICE, STRONG, paint};
+use crate::probe::StreamKind;
+use crate::record::{Judgement, Phase, RunVerdict, Summary, Verdict};
+use crate::report::Report;
+use crate::report::format::{self, count, duration, latency, percent, plural, plural_of, run_verdict};
+use crate::report::words::outage_of_stream;
+
+/// Everything.
+pub(super) fn all(report: &Report, record: Option<&Path>) -> Vec<String> {
+    let mut lines = probes(report);
+    section(&mut lines, impact(report));
+    section(&mut lines, hypotheses(report));
+    section(&mut lines, verdict(report));
+    section(&mut lines, next(report));
+    if let Some(record) = record {
+        section(&mut lines, vec![format!("report: {}", record.join("report.html").display())]);
+    }
+    lines
+}
+
+fn section(lines: &mut Vec<String>, more: Vec<String>) {
+    if !lines.is_empty() && !more.is_empty() {
+        lines.push(String::new());
+    }
+    lines.extend(more);
+}
+
+/// The verdict with its exit code and reason, and what is left behind.
+pub(super) fn verdict(report: &Report) -> Vec<String> {
+    let code = report.exit_code.map_or_else(String::new, |code| format!(" (exit {code})"));
+    let word = format!("{}{code}:", run_verdict(report.verdict));
+    let mut lines = vec![format!("{} {}", paint(verdict_style(report.verdict), &word), report.reason)];
+    for left in &report.left {
+        lines.push(format!("  left behind: {left}"));
+    }
+    if report.verdict.is_none() || report.verdict == Some(RunVerdict::UndoIncomplete) {
+        lines.push(format!("  run `{}`", report.recover_command()));
+    }
+    lines
+}
+
+const fn verdict_style(verdict: Option<RunVerdict>) -> Style {
+    match verdict {
+        Some(RunVerdict::Passed) => GOOD,
+        Some(RunVerdict::Deviated | RunVerdict::Errored | RunVerdict::UndoIncomplete) | None => BAD,
+        Some(RunVerdict::Inconclusive | RunVerdict::Aborted | RunVerdict::Refused | RunVerdict::Unsteady) => NOTICE,
+    }
+}
+
+/// Four lines a stream: before, during, after, outages.
+fn probes(report: &Report) -> Vec<String> {
+    let mut streams: Vec<(&str, StreamKind)> = report.summaries.iter().map(|s| (s.probe.as_str(), s.stream)).collect();
+    streams.dedup();
+    let mut rows = Vec::new();
+    for (probe, stream) in streams {
+        let mut name = Some(format::stream(probe, stream));
+        for phase in Phase::ALL {
+            let of = |s: &&Summary| s.probe == probe && s.stream == stream && s.phase == phase;
+            if let Some(summary) = report.summaries.iter().find(of) {
+                rows.push(phase_row(&name.take().unwrap_or_default(), summary));
+            }
+        }
+        let outages: Vec<_> = report.outages.iter().filter(|o| o.probe == probe && o.stream == stream).collect();
+        let longest = outages.iter().max_by_key(|o| report.outage_length(o));
+        let words = match longest {
+            None => "none".to_owned(),
+            Some(longest) => format!("{}; the longest {}", outages.len(), outage_of_stream(longest)),
+        };
+        rows.push(vec![Cell::text(""), Cell::text("outages"), Cell::text(words)]);
+    }
+    table(&rows)
+}
+
+fn phase_row(name: &str, summary: &Summary) -> Vec<Cell> {
+    let quantile = |q: &str| summary.good_us.get(q).map_or_else(|| "–".to_owned(), |us| latency(*us));
+    let bad = format!("{} bad", count(summary.bad));
+    let lost = summary.unknown + summary.client_late + summary.capped;
+    vec![
+        Cell::painted(STRONG, name),
+        Cell::text(summary.phase.label()),
+        Cell::number(format!("{} good", count(summary.good))),
+        if summary.bad > 0 { Cell::painted(BAD, bad).on_the_right() } else { Cell::number(bad) },
+        Cell::number(format::success(summary.good, summary.bad)),
+        Cell::text(format!("p50 {}", quantile("p50"))),
+        Cell::text(format!("p99 {}", quantile("p99"))),
+        Cell::text(format!("max {}", quantile("max"))),
+        Cell::text(if lost > 0 { format!("{} not measured", count(lost)) } else { String::new() }),
+    ]
+}
+
+/// One line per step: how long until what.
+fn impact(report: &Report) -> Vec<String> {
+    let lines = report.impacts.iter().map(|impact| {
+        let times = [
+            ("impact", impact.to_impact_us),
+            ("detection", impact.to_detection_us),
+            ("mitigation", impact.to_mitigation_us),
+            ("heal", impact.to_heal_us),
+            ("recovery", impact.to_recovery_us),
+        ];
+        let known: Vec<_> =
+            times.iter().filter_map(|(name, us)| us.map(|us| format!("{name} {}", duration(us)))).collect();
+        let radius = impact.blast_radius.map_or_else(String::new, |share| {
+            format!("; {} of {} failed ({})", count(impact.bad), plural(impact.judged, "request"), percent(share))
+        });
+        let known = if known.is_empty() { "no impact".to_owned() } else { known.join(", ") };
+        format!("{}: after the injection {known}{radius}", paint(STRONG, &impact.step))
+    });
+    lines.collect()
+}
+
+/// One line a judgement; what held stands first, so that what did not is nearest to the verdict.
+fn hypotheses(report: &Report) -> Vec<String> {
+    let mut judged: Vec<&Judgement> = report.hypotheses.iter().collect();
+    judged.sort_by_key(|j| match j.verdict {
+        Verdict::Held => 0,
+        Verdict::Unproven => 1,
+        Verdict::Deviated => 2,
+    });
+    let rows: Vec<_> = judged
+        .into_iter()
+        .map(|j| {
+            let style = match j.verdict {
+                Verdict::Held => GOOD,
+                Verdict::Deviated => BAD,
+                Verdict::Unproven => NOTICE,
+            };
+            let interval = format::interval(j).map(|i| format!(" {i}")).unwrap_or_default();
+            let measured = if j.measured.is_empty() { "–".to_owned() } else { format!("{}{interval}", j.measured) };
+            vec![
+                Cell::painted(style, format::verdict(j.verdict)),
+                Cell::text(&j.tolerance),
+                Cell::text(format::subject(j)),
+                Cell::text(format::phase(j)),
+                Cell::text(measured),
+                Cell::number(plural(j.samples, "sample")),
+                Cell::text(&j.reason),
+            ]
+        })
+        .collect();
+    let mut lines = table(&rows);
+    if !report.hypotheses.is_empty() {
+        let unproven = report.judged(Verdict::Unproven);
+        let sum = format!(
+            "{}: {} held, {} deviated, {unproven} unproven",
+            plural_of(report.hypotheses.len(), "judgement"),
+            report.judged(Verdict::Held),
+            report.judged(Verdict::Deviated)
+        );
+        lines.push(paint(FAINT, &sum));
+    }
+    lines
+}
+
+fn next(report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
+    for advice in &report.next {
+        lines.push(format!("{} {}", paint(NOTICE, "next:"), advice.text));
+        if let Some(command) = &advice.command {
+            lines.push(format!("      {command}"));
+        }
+    }
+    lines
+}

@@ -1,0 +1,176 @@
+//! What people see, in whole runs.
+
+use std::cell::RefCell;
+use std::io::Write;
+use std::path::Path;
+use std::rc::Rc;
+
+use super::screen::Screen;
+use super::{Output, Terminal};
+use crate::plan::{BudgetRoom, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Rule, SampleCheck};
+use crate::record::{Event, Phase};
+use crate::report::{Report, synthetic};
+
+/// Bytes that a test can read while a screen still writes them.
+#[derive(Clone, Default)]
+struct Shared(Rc<RefCell<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.borrow().clone()).unwrap()
+    }
+}
+
+/// Plays a run; gives stdout and stderr.
+fn play(output: Output, events: &[Event], live: Option<usize>) -> (String, String) {
+    let (out, err) = (Shared::default(), Shared::default());
+    let screen = |to: &Shared, width| Screen::new(Box::new(to.clone()), false, width);
+    let mut terminal = Terminal::new(output, screen(&out, None), screen(&err, live));
+    for event in events {
+        terminal.on_event(event);
+    }
+    terminal.summary(&Report::from_events(events), Some(Path::new("reports/run")));
+    (out.text(), err.text())
+}
+
+fn whole(events: &[Event]) -> String {
+    let (out, err) = play(Output::Text, events, None);
+    format!("--- stderr\n{err}--- stdout\n{out}")
+}
+
+#[test]
+fn a_deviated_run() {
+    insta::assert_snapshot!(whole(&synthetic::pod_kill()));
+}
+
+#[test]
+fn an_aborted_run() {
+    insta::assert_snapshot!(whole(&synthetic::aborted()));
+}
+
+#[test]
+fn an_incomplete_undo() {
+    insta::assert_snapshot!(whole(&synthetic::undo_incomplete()));
+}
+
+#[test]
+fn a_run_that_was_refused_and_one_that_was_killed() {
+    insta::assert_snapshot!(whole(&synthetic::refused()) + &whole(&synthetic::killed()));
+}
+
+#[test]
+fn json_is_the_events_and_nothing_else() {
+    let events = synthetic::passed();
+    let (out, err) = play(Output::Json, &events, None);
+    let read: Vec<Event> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(read, events);
+    assert_eq!(err, "");
+}
+
+#[test]
+fn quiet_is_the_verdict_alone() {
+    let (out, err) = play(Output::Quiet, &synthetic::undo_incomplete(), None);
+    assert_eq!(err, "");
+    insta::assert_snapshot!(out);
+}
+
+#[test]
+fn the_live_block_is_taken_away_before_the_end_and_never_wraps() {
+    let (_, err) = play(Output::Text, &synthetic::crowded(), Some(60));
+    let last = err.rsplit("\u{1b}[J").next().unwrap();
+    assert!(!last.contains("p99"), "{last}");
+    for line in err.lines().filter(|l| l.contains("p50 ")) {
+        let bare = anstream::adapter::strip_str(line).to_string();
+        assert!(bare.trim_start_matches('\r').chars().count() <= 60, "{bare}");
+    }
+    assert!(err.contains("and 32 streams that fail less"));
+}
+
+#[test]
+fn an_error_has_its_hint_after_a_blank_line() {
+    let text = super::error("no such context `prod`", Some("name one with `--context`"));
+    assert_eq!(
+        anstream::adapter::strip_str(&text).to_string(),
+        "error: no such context `prod`\n\nhint: name one with `--context`"
+    );
+}
+
+#[test]
+fn a_plan_with_everything_in_it() {
+    let report = Report::from_events(&synthetic::pod_kill());
+    let targets = report.steps[0].targets.iter().map(|t| t.target.clone()).collect();
+    let plan = Plan {
+        version: 1,
+        squall: report.squall,
+        source_sha256: None,
+        limits: PlannedLimits { pods: 1, namespaces: vec!["shop".to_owned()], ..PlannedLimits::default() },
+        timing: PlannedTiming {
+            before_ms: 20_000,
+            during_ms: None,
+            steps_ms: 30_000,
+            during_at_most_ms: 900_000,
+            after_ms: 20_000,
+            requests: 376_000,
+        },
+        experiment: report.experiment,
+        source: report.source,
+        document: serde_json::Value::Null,
+        seed: 42,
+        cluster: report.cluster,
+        state_namespace: "squall".to_owned(),
+        steps: vec![PlannedStep {
+            name: "kill-one".to_owned(),
+            at_ms: 0,
+            hold_ms: Some(30_000),
+            fault: "podKill".to_owned(),
+            targets,
+            of: 3,
+            pods: 1,
+            calls: vec!["DELETE /api/v1/namespaces/shop/pods/web-7c9f-abcde".to_owned()],
+            undo: vec!["none: deployment/web replaces it".to_owned()],
+        }],
+        budgets: vec![BudgetRoom {
+            namespace: "shop".to_owned(),
+            name: "web".to_owned(),
+            allowed: 0,
+            healthy: 3,
+            desired: 3,
+            targets: 1,
+            problem: "allows no disruption at all".to_owned(),
+        }],
+        samples: [(Phase::Before, 4_000), (Phase::During, 12)]
+            .map(|(phase, have)| SampleCheck {
+                index: 0,
+                tolerance: "success >= 99.9%".to_owned(),
+                phase,
+                have,
+                need: 3_000,
+            })
+            .to_vec(),
+        permissions: vec![Rule {
+            group: String::new(),
+            resource: "pods".to_owned(),
+            verb: "delete".to_owned(),
+            namespace: Some("shop".to_owned()),
+            why: "kill the targets".to_owned(),
+            optional: false,
+        }],
+        warnings: vec!["a deletion bypasses PodDisruptionBudgets".to_owned()],
+        refusals: vec![Refused {
+            step: Some("kill-one".to_owned()),
+            message: "it takes 1 pod, and `limits.pods` is 0".to_owned(),
+            hint: Some("raise `limits.pods`".to_owned()),
+        }],
+    };
+    insta::assert_snapshot!(anstream::adapter::strip_str(&super::plan(&plan)).to_string());
+}

@@ -1,0 +1,108 @@
+//! The command line without a cluster: what each mistake of the environment or the call is answered with, and its exit code.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: what fails in them fails the test")]
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+const GOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments/pod-kill.yaml");
+
+/// A kubeconfig with two contexts, whose server nobody listens on.
+const KUBECONFIG: &str = r"
+apiVersion: v1
+kind: Config
+clusters:
+  - {name: gone, cluster: {server: 'http://127.0.0.1:1'}}
+users:
+  - {name: me, user: {token: secret}}
+  - {name: plugin, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-plugin, interactiveMode: Never}}}
+contexts:
+  - {name: kind-ci, context: {cluster: gone, user: me}}
+  - {name: eks, context: {cluster: gone, user: plugin}}
+current-context: kind-ci
+";
+
+/// Runs the binary in an empty folder with a `config`, and gives what it printed and its exit code as one text.
+fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config"), KUBECONFIG).unwrap();
+    std::fs::write(folder.path().join("not-yaml"), "{").unwrap();
+    std::fs::create_dir(folder.path().join("empty")).unwrap();
+    std::fs::copy(GOOD, folder.path().join("good.yaml")).unwrap();
+    let bad = std::fs::read_to_string(GOOD).unwrap().replace("rate: 200/s", "rat: 200/s");
+    std::fs::write(folder.path().join("bad.yaml"), bad).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+    command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).env_clear().env("HOME", folder.path());
+    if let Some(path) = kubeconfig {
+        command.env("KUBECONFIG", path);
+    }
+    let output = command.output().unwrap();
+    let mut text = format!("exit {}\n", output.status.code().unwrap());
+    for (name, bytes) in [("stdout", &output.stdout), ("stderr", &output.stderr)] {
+        if !bytes.is_empty() {
+            write!(text, "--- {name}\n{}", String::from_utf8_lossy(bytes)).unwrap();
+        }
+    }
+    text.replace(&folder.path().display().to_string(), "FOLDER")
+}
+
+fn is_clean(folder: &Path) -> bool {
+    !folder.join("reports").exists()
+}
+
+#[test]
+fn a_cluster_that_can_not_be_opened_is_refused_and_says_why() {
+    let run = ["run", "good.yaml"];
+    let with = |more: &[&'static str]| [&run[..], more].concat();
+    insta::assert_snapshot!("no-kubeconfig", squall(&run, None));
+    insta::assert_snapshot!("kubeconfig-is-not-there", squall(&run, Some("missing")));
+    insta::assert_snapshot!("kubeconfig-is-a-folder", squall(&with(&["--kubeconfig", "empty"]), None));
+    insta::assert_snapshot!("kubeconfig-is-not-yaml", squall(&with(&["--kubeconfig", "not-yaml"]), None));
+    insta::assert_snapshot!("no-context-named", squall(&run, Some("config")));
+    insta::assert_snapshot!("no-such-context", squall(&with(&["--context", "kind-cj"]), Some("config")));
+    insta::assert_snapshot!("nobody-listens", squall(&with(&["--context", "kind-ci"]), Some("config")));
+    insta::assert_snapshot!("credential-plugin-is-not-there", squall(&with(&["--context", "eks"]), Some("config")));
+}
+
+#[test]
+fn a_call_that_makes_no_sense_is_a_usage_error() {
+    insta::assert_snapshot!("no-such-file", squall(&["check", "none.yaml"], None));
+    insta::assert_snapshot!("a-mistake-in-a-file", squall(&["check", "good.yaml", "bad.yaml"], None));
+    insta::assert_snapshot!("a-mistake-as-json", squall(&["check", "bad.yaml", "--json"], None));
+    insta::assert_snapshot!(
+        "a-bad-file-keeps-all-from-running",
+        squall(&["run", "good.yaml", "bad.yaml"], Some("config"))
+    );
+    insta::assert_snapshot!("an-empty-folder", squall(&["run", "empty"], Some("config")));
+    insta::assert_snapshot!("nothing-selected", squall(&["run", "good.yaml", "--select", "needs=aws"], Some("config")));
+    insta::assert_snapshot!("an-undeclared-variable", squall(&["check", "good.yaml", "--set", "zone=a"], None));
+    insta::assert_snapshot!("no-such-fault", squall(&["faults", "podKil"], None));
+    insta::assert_snapshot!("no-such-run", squall(&["report", "20260101-none"], None));
+    insta::assert_snapshot!("plan-is-not-a-plan", squall(&["run", "--plan", "config"], Some("config")));
+}
+
+#[test]
+fn what_needs_no_cluster_works_without_one() {
+    insta::assert_snapshot!("a-valid-file", squall(&["check", "good.yaml"], None));
+    insta::assert_snapshot!("the-faults", squall(&["faults"], None));
+    insta::assert_snapshot!("one-fault", squall(&["faults", "scale"], None));
+    let schema = squall(&["schema"], None);
+    let document = schema.strip_prefix("exit 0\n--- stdout\n").unwrap();
+    assert!(serde_json::from_str::<serde_json::Value>(document).unwrap()["properties"]["spec"].is_object());
+}
+
+/// A refusal before any act leaves nothing behind, not even a folder.
+#[test]
+fn a_refused_call_writes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .args(["run", GOOD, "--context", "none", "--kubeconfig", "none"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
+    assert!(is_clean(folder.path()));
+}
