@@ -58,6 +58,11 @@ testbed-down: ## Take the test bed down
 testbed-test: ## Show that the test bed that is up behaves as the tests take for granted: power cuts, API stops
 	tests/testbed/selftest.sh
 
+.PHONY: bench-run
+bench-run: release ## Time whole runs beside Chaos Toolkit on the test bed, and write docs/benchmarks.md
+	@.ci/need go python3=python3-venv /usr/bin/time=time flock=util-linux
+	@benches/run/bench-run.sh "$(BED)" "$(CARGO_TARGET_DIR)/release/squall"
+
 .PHONY: build
 build: needs-build ## Build the squall binary (development profile)
 	cargo build --locked

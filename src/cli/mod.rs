@@ -87,7 +87,7 @@ pub async fn main(cli: Cli, world: World) -> Exit {
         Verb::Check(check) => check.run(&mut term),
         Verb::Schema => document::schema(&mut term),
         Verb::Faults(faults) => faults.run(&mut term),
-        Verb::Plan(plan) => plan.run(&global, &mut term).await,
+        Verb::Plan(plan) => plan.run(&global, &mut term, &world).await,
         Verb::Run(run) => Box::pin(run.run(&global, term, &world)).await,
         Verb::Abort(abort) => abort.run(&global, &mut term, &world).await,
         Verb::Recover(recover) => recover.run(&global, &mut term, &world).await,
@@ -120,13 +120,19 @@ impl Global {
     }
 
     /// Opens the cluster that the options name.
-    async fn connect(&self, allow_current: bool) -> Result<Cluster, ConnectError> {
-        self.connect_to(self.context.clone().filter(|c| !c.is_empty()), allow_current).await
+    async fn connect(&self, allow_current: bool, world: &World) -> Result<Cluster, ConnectError> {
+        self.connect_to(self.context.clone().filter(|c| !c.is_empty()), allow_current, world).await
     }
 
     /// Opens the cluster of a context.
-    async fn connect_to(&self, context: Option<String>, allow_current: bool) -> Result<Cluster, ConnectError> {
-        connect(&Connection { context, kubeconfig: self.kubeconfig.clone(), allow_current }).await
+    async fn connect_to(
+        &self,
+        context: Option<String>,
+        allow_current: bool,
+        world: &World,
+    ) -> Result<Cluster, ConnectError> {
+        let wall = (world.wall)();
+        connect(&Connection { context, kubeconfig: self.kubeconfig.clone(), allow_current, wall }).await
     }
 }
 

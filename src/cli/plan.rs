@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Global, Sets};
+use super::{Global, Sets, World};
 use crate::cluster::Cluster;
 use crate::plan::{self, Options, Plan, Source, draw};
 use crate::record::Exit;
@@ -31,17 +31,17 @@ pub(super) struct PlanVerb {
 
 impl PlanVerb {
     /// Draws the plan and prints it.
-    pub(super) async fn run(&self, global: &Global, term: &mut Terminal) -> Exit {
+    pub(super) async fn run(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
         let loaded = super::document::load_all(std::slice::from_ref(&self.file), &self.sets, term).pop().flatten();
         let Some(loaded) = loaded else { return Exit::Usage };
         // A plan only reads, so the kubeconfig's current context will do; it is printed first.
-        let cluster = match global.connect(true).await {
+        let cluster = match global.connect(true, world).await {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
         let seed = self.seed.unwrap_or_else(rand::random);
         let source = Source { name: self.file.display().to_string(), sha256: Some(loaded.sha256.clone()) };
-        let plan = match drawn(&loaded.experiment, source, &cluster, global, seed).await {
+        let plan = match drawn(&loaded.experiment, source, &cluster, global, seed, world).await {
             Ok(plan) => plan,
             Err(e) => return term.refused(&e, None),
         };
@@ -70,7 +70,13 @@ pub(super) async fn drawn(
     cluster: &Cluster,
     global: &Global,
     seed: u64,
+    world: &World,
 ) -> Result<Plan, String> {
-    let options = Options { seed, state_namespace: global.state_namespace.clone(), runner: super::runner() };
+    let options = Options {
+        seed,
+        state_namespace: global.state_namespace.clone(),
+        runner: super::runner(),
+        wall: (world.wall)(),
+    };
     draw(experiment, &source, cluster, &options).await.map_err(|e| e.to_string())
 }

@@ -1,19 +1,27 @@
 //! `abort` and `recover`: ending a run from elsewhere, and finishing the undo of one that died.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Global, World};
+use crate::cluster::Cluster;
 use crate::record::{Exit, What};
-use crate::run::lease;
-use crate::run::recover::{Recovery, find};
+use crate::run::guard::runner_died;
+use crate::run::recover::{Leftover, RecoverError, Recovered, Recovery, find, scan};
 use crate::run::state::StateStore;
+use crate::run::{self, lease};
 use crate::term::Terminal;
 
 /// How often the lease is looked at while the end of a run is waited for.
 const LOOK: Duration = Duration::from_millis(250);
+
+/// How long a guard tries to take back what its dead runner left.
+const GUARD_MOST: Duration = Duration::from_secs(3600);
+/// The longest pause between two of its tries.
+const GUARD_PAUSE_MAX: Duration = Duration::from_secs(15);
 
 /// `squall abort`.
 #[derive(Debug, Args)]
@@ -28,7 +36,7 @@ pub(super) struct Abort {
 impl Abort {
     /// Marks the lease; the run's watch sees it within a second.
     pub(super) async fn run(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
-        let cluster = match global.connect(false).await {
+        let cluster = match global.connect(false, world).await {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
@@ -60,26 +68,76 @@ impl Abort {
 
 /// `squall recover`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct Recover {
     /// Run id; every run that left something when left out
     run: Option<String>,
     /// Take the lease from a run that still renews it
     #[arg(long)]
     force: bool,
+    /// Leave runs alone that may still be going on: for a schedule, see deploy/recover.yaml
+    #[arg(long, conflicts_with = "force")]
+    overdue: bool,
+    /// Look for undo notes on objects too, of runs that left no log, in all namespaces
+    #[arg(long)]
+    scan: bool,
+    /// Look for undo notes in this namespace only
+    #[arg(long, short, value_name = "NAME", requires = "scan")]
+    namespace: Option<String>,
     /// Folder of the run records on this machine
     #[arg(long, default_value = "reports", value_name = "DIR")]
     reports: PathBuf,
+    /// Wait on standard input for the end of the runner first; only `squall run` starts this
+    #[arg(long, hide = true, requires = "run")]
+    guard: bool,
 }
 
 impl Recover {
+    /// The command that guards a run, with the options by which this process found its cluster.
+    pub(super) fn guard_of(run: &str, reports: &Path, cluster: &Cluster, global: &Global) -> std::io::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["recover", run, "--guard", "--color", "never", "--reports"]).arg(reports);
+        command.args(["--state-namespace", &global.state_namespace]);
+        if let Some(path) = &global.kubeconfig {
+            command.arg("--kubeconfig").arg(path);
+        }
+        match cluster.id().context.as_str() {
+            "in-cluster" => command.env_remove("SQUALL_CONTEXT"),
+            context => command.args(["--context", context]),
+        };
+        Ok(command)
+    }
+
     /// Takes back what is left, and says what.
     pub(super) async fn run(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
-        let cluster = match global.connect(false).await {
+        if !self.guard {
+            return self.once(global, term, world).await;
+        }
+        match runner_died(std::io::stdin()) {
+            Ok(true) => {}
+            Ok(false) => return Exit::Passed,
+            Err(e) => return term.errored(&format!("can't hear from the runner: {e}")),
+        }
+        term.say("the runner died; taking back what it left");
+        let began = tokio::time::Instant::now();
+        let mut pause = LOOK;
+        loop {
+            let exit = self.once(global, term, world).await;
+            if exit == Exit::Passed || began.elapsed() > GUARD_MOST {
+                return exit;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(GUARD_PAUSE_MAX);
+        }
+    }
+
+    async fn once(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
+        let cluster = match global.connect(false, world).await {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
         let store = StateStore::new(cluster.clone(), &global.state_namespace);
-        let leftovers = match find(&store, &self.reports, self.run.as_deref()).await {
+        let mut leftovers = match self.leftovers(&cluster, &store, world).await {
             Ok(leftovers) => leftovers,
             Err(e) => return term.needs_a_person(&e.to_string()),
         };
@@ -87,11 +145,24 @@ impl Recover {
             term.say("nothing is left of any run");
             return Exit::Passed;
         }
+        if self.overdue {
+            let now = (world.wall)();
+            for early in leftovers.iter().filter(|leftover| !leftover.is_overdue(now)) {
+                term.say(&format!("{}: left alone: it may still be going on", early.run));
+            }
+            leftovers.retain(|leftover| leftover.is_overdue(now));
+            if leftovers.is_empty() {
+                return Exit::Passed;
+            }
+        }
         let recovery = Recovery {
             cluster: &cluster,
             store: &store,
             reports: &self.reports,
-            by: &world.by,
+            holder: match &self.run {
+                Some(run) if self.guard => run::holder(run, &world.by),
+                _ => format!("recover {}", world.by),
+            },
             force: self.force,
             wall: (world.wall)(),
         };
@@ -103,24 +174,42 @@ impl Recover {
             Ok(recovered) => recovered,
             Err(e) => return term.needs_a_person(&e.to_string()),
         };
-        let mut exit = Exit::Passed;
-        for run in recovered {
-            for what in &run.events {
-                if let What::Undone { step, target, outcome, detail } = what {
-                    term.say(&format!("{}: step `{step}` on {target}: {outcome:?}: {detail}", run.run));
-                }
-            }
-            if run.left.is_empty() {
-                term.say(&format!("{}: clean", run.run));
-            }
-            for act in &run.left {
-                exit = Exit::UndoIncomplete;
-                term.say(&format!(
-                    "{}: LEFT: step `{}` on {} in {}: {}",
-                    run.run, act.step, act.target, act.target.namespace, act.why
-                ));
+        told(&recovered, term)
+    }
+
+    async fn leftovers(
+        &self,
+        cluster: &Cluster,
+        store: &StateStore,
+        world: &World,
+    ) -> Result<Vec<Leftover>, RecoverError> {
+        let mut leftovers = find(store, &self.reports, self.run.as_deref()).await?;
+        if self.scan {
+            leftovers.extend(scan(cluster, self.namespace.as_deref(), &leftovers, (world.wall)()).await?);
+        }
+        Ok(leftovers)
+    }
+}
+
+/// Says what became of each run.
+fn told(recovered: &[Recovered], term: &mut Terminal) -> Exit {
+    let mut exit = Exit::Passed;
+    for run in recovered {
+        for what in &run.events {
+            if let What::Undone { step, target, outcome, detail } = what {
+                term.say(&format!("{}: step `{step}` on {target}: {outcome:?}: {detail}", run.run));
             }
         }
-        exit
+        if run.left.is_empty() {
+            term.say(&format!("{}: clean", run.run));
+        }
+        for act in &run.left {
+            exit = Exit::UndoIncomplete;
+            term.say(&format!(
+                "{}: LEFT: step `{}` on {} in {}: {}",
+                run.run, act.step, act.target, act.target.namespace, act.why
+            ));
+        }
     }
+    exit
 }

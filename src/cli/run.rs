@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use clap::Args;
 
+use super::recover::Recover;
 use super::{Global, Sets, World};
 use crate::cluster::{Cluster, ConnectError};
 use crate::plan::{Plan, Source, drift};
@@ -37,6 +38,9 @@ pub(super) struct RunVerb {
     /// Seed of every random choice; a new one each time when left out
     #[arg(long)]
     seed: Option<u64>,
+    /// Start no second process that takes back what this one leaves when it is killed
+    #[arg(long)]
+    no_guard: bool,
     #[command(flatten)]
     sets: Sets,
 }
@@ -56,7 +60,7 @@ impl RunVerb {
             Ok(jobs) => jobs,
             Err(exit) => return exit,
         };
-        let cluster = match self.connect(global, &mut term, &jobs).await {
+        let cluster = match self.connect(global, &mut term, &jobs, world).await {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
@@ -64,7 +68,7 @@ impl RunVerb {
         let mut all = Vec::new();
         let mut exit = Exit::Passed;
         for job in jobs {
-            let (ended, report) = self.one(job, &cluster, global, &term, world).await;
+            let (ended, report) = Box::pin(self.one(job, &cluster, global, &term, world)).await;
             exit = exit.worse(ended);
             all.extend(report);
             if let Some(path) = &self.junit
@@ -121,15 +125,25 @@ impl RunVerb {
     }
 
     /// The named cluster; a plan names its own, and on a terminal a person may.
-    async fn connect(&self, global: &Global, term: &mut Terminal, jobs: &[Job]) -> Result<Cluster, ConnectError> {
+    async fn connect(
+        &self,
+        global: &Global,
+        term: &mut Terminal,
+        jobs: &[Job],
+        world: &World,
+    ) -> Result<Cluster, ConnectError> {
         let planned = jobs.iter().find_map(|job| job.old_plan.as_ref()).map(|plan| plan.cluster.context.clone());
         if let (None, Some(context)) = (&global.context, planned) {
-            return global.connect_to(Some(context).filter(|c| c != "in-cluster"), false).await;
+            return global.connect_to(Some(context).filter(|c| c != "in-cluster"), false, world).await;
         }
-        match global.connect(false).await {
+        match global.connect(false, world).await {
             Err(e) if e.implicit.is_some() => {
                 let current = e.implicit.clone().unwrap_or_default();
-                if term.confirms_context(&current) { global.connect_to(Some(current), false).await } else { Err(e) }
+                if term.confirms_context(&current) {
+                    global.connect_to(Some(current), false, world).await
+                } else {
+                    Err(e)
+                }
             }
             answer => answer,
         }
@@ -143,7 +157,7 @@ impl RunVerb {
         term: &Rc<RefCell<Terminal>>,
         world: &World,
     ) -> (Exit, Option<Report>) {
-        let plan = match Self::plan_of(&job, cluster, global, self.seed.unwrap_or_else(rand::random)).await {
+        let plan = match Self::plan_of(&job, cluster, global, self.seed.unwrap_or_else(rand::random), world).await {
             Ok(plan) => plan,
             Err(e) => return (term.borrow_mut().refused(&e, None), None),
         };
@@ -151,6 +165,14 @@ impl RunVerb {
             term.borrow_mut().plan(&plan);
         }
         let run = run::run_id((world.wall)(), plan.experiment.as_str(), plan.seed);
+        let guard = if self.no_guard {
+            None
+        } else {
+            match Recover::guard_of(&run, &self.reports, cluster, global) {
+                Ok(guard) => Some(guard),
+                Err(e) => return (term.borrow_mut().errored(&format!("can't find this program itself: {e}")), None),
+            }
+        };
         let listener = Rc::clone(term);
         let request = Request {
             experiment: job.experiment,
@@ -158,6 +180,7 @@ impl RunVerb {
             cluster: cluster.clone(),
             reports: self.reports.clone(),
             run,
+            guard,
             by: world.by.clone(),
             wall: (world.wall)(),
             signals: signals::listen(),
@@ -186,7 +209,7 @@ impl RunVerb {
         }
     }
 
-    async fn plan_of(job: &Job, cluster: &Cluster, global: &Global, seed: u64) -> Result<Plan, String> {
+    async fn plan_of(job: &Job, cluster: &Cluster, global: &Global, seed: u64, world: &World) -> Result<Plan, String> {
         let seed = job.old_plan.as_ref().map_or(seed, |old| old.seed);
         let experiment = &job.experiment;
         let sha256 = match (&job.loaded, &job.old_plan) {
@@ -194,7 +217,8 @@ impl RunVerb {
             (None, old) => old.as_ref().and_then(|old| old.source_sha256.clone()),
         };
         let mut plan =
-            super::plan::drawn(experiment, Source { name: job.source.clone(), sha256 }, cluster, global, seed).await?;
+            super::plan::drawn(experiment, Source { name: job.source.clone(), sha256 }, cluster, global, seed, world)
+                .await?;
         if let Some(old) = &job.old_plan {
             let drifted = drift(old, &plan);
             plan.refusals.extend(drifted.into_iter().map(|message| crate::plan::Refused {

@@ -9,7 +9,7 @@ use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::ServiceExt as _;
 
-use super::{Cluster, Ledger, explain};
+use super::{Cluster, Leash, Ledger, credentials, explain};
 use crate::record::ClusterId;
 
 /// How long a connection may take to open. Reads have no limit of their own, because watches are long; every other call is bounded
@@ -25,6 +25,8 @@ pub struct Connection {
     pub kubeconfig: Option<PathBuf>,
     /// Whether the current context may be used when none is named: read-only verbs say yes, `run` says no.
     pub allow_current: bool,
+    /// The wall clock now.
+    pub wall: jiff::Timestamp,
 }
 
 /// Why no cluster could be opened; always exit code 3.
@@ -57,21 +59,25 @@ impl ConnectError {
 pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
     let (config, context) = configure(meant).await?;
     let server = config.cluster_url.to_string().trim_end_matches('/').to_owned();
-    let ledger = Ledger::default();
+    let (ledger, leash) = (Ledger::default(), Leash::default());
     let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
-    let client = build(&config, &ledger).map_err(|e| match plugin {
+    let client = build(&config, &ledger, &leash).map_err(|e| match plugin {
         Some(command) => ConnectError::new(
             format!("the credential plugin `{command}` of context `{context}` failed: {}", explain(&e)),
             "is it installed, and on the PATH of this process?",
         ),
         None => ConnectError::plain(format!("can't build a client for context `{context}`: {}", explain(&e))),
     })?;
-    let refused = |e: &kube::Error| unreachable_server(&context, &server, e);
+    let expiry = credentials::expiry(&config.auth_info);
+    let refused = |e: &kube::Error| {
+        let ended = expiry.as_ref().filter(|expiry| expiry.at <= meant.wall).map(|expiry| expiry.in_words(meant.wall));
+        unreachable_server(&context, &server, e, ended.as_deref())
+    };
     let version = client.apiserver_version().await.map_err(|e| refused(&e))?;
     let namespaces: kube::Api<Namespace> = kube::Api::all(client.clone());
     let system = namespaces.get("kube-system").await.map_err(|e| refused(&e))?;
     let id = ClusterId { context, server, uid: system.metadata.uid.unwrap_or_default(), version: version.git_version };
-    Ok(Cluster::new(client, id, ledger))
+    Ok(Cluster { client, id, ledger, leash, expiry })
 }
 
 async fn configure(meant: &Connection) -> Result<(kube::Config, String), ConnectError> {
@@ -142,7 +148,7 @@ fn innermost(error: &dyn std::error::Error) -> String {
     last.to_string()
 }
 
-fn build(config: &kube::Config, ledger: &Ledger) -> Result<kube::Client, kube::Error> {
+fn build(config: &kube::Config, ledger: &Ledger, leash: &Leash) -> Result<kube::Client, kube::Error> {
     let mut connector = hyper_util::client::legacy::connect::HttpConnector::new();
     connector.enforce_http(false);
     connector.set_connect_timeout(config.connect_timeout);
@@ -150,6 +156,7 @@ fn build(config: &kube::Config, ledger: &Ledger) -> Result<kube::Client, kube::E
     let http: hyper_util::client::legacy::Client<_, Body> =
         hyper_util::client::legacy::Builder::new(TokioExecutor::new()).retry_canceled_requests(false).build(connector);
     let service = tower::ServiceBuilder::new()
+        .layer(leash.clone())
         .layer(ledger.clone())
         .layer(config.base_uri_layer())
         .option_layer(config.auth_layer()?)
@@ -159,12 +166,15 @@ fn build(config: &kube::Config, ledger: &Ledger) -> Result<kube::Client, kube::E
     Ok(ClientBuilder::new(service.boxed(), config.default_namespace.clone()).build())
 }
 
-fn unreachable_server(context: &str, server: &str, error: &kube::Error) -> ConnectError {
+fn unreachable_server(context: &str, server: &str, error: &kube::Error, ended: Option<&str>) -> ConnectError {
     let why = explain(error);
     match super::status_of(error).map(|s| s.code) {
         Some(401) => ConnectError::new(
             format!("the API server {server} (context `{context}`) does not accept the credentials: {why}"),
-            "log in again; a token or client certificate may have expired",
+            match ended {
+                Some(ended) => format!("{ended}: log in again"),
+                None => "log in again; a token or client certificate may have expired".to_owned(),
+            },
         ),
         Some(403) => ConnectError::new(
             format!("the API server {server} (context `{context}`) refuses: {why}"),

@@ -1,85 +1,122 @@
-//! A layer under the client that records every call, so that the declared permissions can be proved to be the calls made.
+//! A layer under the client that records every call: the run record's `calls.jsonl`, and the proof that the declared permissions are
+//! the calls made.
 
+use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use http::Request;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http::{Request, Response};
 use kube::client::Body;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tower::{Layer, Service};
 
-/// One call as RBAC sees it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Call {
-    /// RBAC verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`.
-    pub verb: String,
-    /// API group; empty for the core group.
-    pub group: String,
-    /// Resource with its subresource: `pods/eviction`.
-    pub resource: String,
-    /// Namespace; empty for the whole cluster.
-    pub namespace: String,
-    /// Object; empty for lists.
-    pub name: String,
+use super::Call;
+
+/// Calls kept until somebody takes them; later ones are dropped, and counted.
+const KEPT_MAX: usize = 10_000;
+
+/// A call that is over: answered, failed or given up.
+#[derive(Debug, Clone)]
+pub struct Made {
+    /// The call.
+    pub call: Call,
+    /// When it was sent.
+    pub sent: Instant,
+    /// When it was answered: for a list or a watch, when the answer began.
+    pub ended: Instant,
+    /// The HTTP status; `None` without an answer: the connection failed, or the caller gave up.
+    pub status: Option<u16>,
+}
+
+/// One line of `calls.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CallLine {
+    /// Microseconds since the run's zero.
+    pub at: i64,
+    /// Microseconds until the answer began.
+    pub took: i64,
+    /// The call.
+    #[serde(flatten)]
+    pub call: Call,
+    /// The HTTP status; `null` without an answer.
+    pub status: Option<u16>,
+}
+
+/// Where each call is written.
+type Sink = Box<dyn FnMut(&Made) + Send>;
+
+#[derive(Default)]
+struct Inner {
+    waiting: Vec<Made>,
+    dropped: u64,
+    sink: Option<Sink>,
 }
 
 /// Every call made through a client. Cheap to clone; clones share the list.
-#[derive(Debug, Clone, Default)]
-pub struct Ledger(Arc<Mutex<Vec<Call>>>);
+#[derive(Clone, Default)]
+pub struct Ledger(Arc<Mutex<Inner>>);
 
 impl Ledger {
-    /// The calls so far, in order.
-    #[must_use]
-    pub fn calls(&self) -> Vec<Call> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Writes every call to `file` as a [`CallLine`] from now on, those that waited first. `micros` says when something was on the
+    /// run's clock. Ends when the next one is given; a file that can't be written ends it too.
+    pub fn write_to(&self, mut file: impl Write + Send + 'static, micros: impl Fn(Instant) -> i64 + Send + 'static) {
+        self.attach(Box::new(move |made| {
+            let line = CallLine {
+                at: micros(made.sent),
+                took: micros(made.ended) - micros(made.sent),
+                call: made.call.clone(),
+                status: made.status,
+            };
+            if let Ok(mut line) = serde_json::to_vec(&line) {
+                line.push(b'\n');
+                // Losing this file must not stop an undo.
+                let _lost = file.write_all(&line);
+            }
+        }));
     }
 
-    fn record<B>(&self, request: &Request<B>) {
-        if let Some(call) = read(request.method(), request.uri()) {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(call);
+    fn attach(&self, mut sink: Sink) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.waiting.drain(..).for_each(|made| sink(&made));
+        inner.sink = Some(sink);
+    }
+
+    fn record(&self, made: Made) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { waiting, dropped, sink } = &mut *inner;
+        match sink {
+            Some(sink) => sink(&made),
+            None if waiting.len() < KEPT_MAX => waiting.push(made),
+            None => *dropped += 1,
         }
     }
 }
 
-/// Reads a request as RBAC would; `None` for what is not a resource (`/version`, `/readyz`).
-fn read(method: &http::Method, uri: &http::Uri) -> Option<Call> {
-    let mut parts = uri.path().trim_matches('/').split('/');
-    let group = match parts.next()? {
-        "api" => {
-            parts.next()?;
-            String::new()
-        }
-        "apis" => {
-            let group = parts.next()?.to_owned();
-            parts.next()?;
-            group
-        }
-        _ => return None,
-    };
-    let mut rest: Vec<&str> = parts.collect();
-    let mut namespace = String::new();
-    if rest.first() == Some(&"namespaces") && rest.len() > 2 {
-        rest[1].clone_into(&mut namespace);
-        rest.drain(..2);
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_struct("Ledger").field("waiting", &inner.waiting.len()).field("dropped", &inner.dropped).finish()
     }
-    let resource = *rest.first()?;
-    let name = rest.get(1).copied().unwrap_or_default();
-    if resource == "namespaces" {
-        // RBAC asks for a namespace object within that namespace, so that a Role there is enough.
-        name.clone_into(&mut namespace);
+}
+
+/// Records its call when it is dropped, so that one whose caller gave up is there too.
+struct Going {
+    ledger: Ledger,
+    call: Option<Call>,
+    sent: Instant,
+    status: Option<u16>,
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let Some(call) = self.call.take() {
+            self.ledger.record(Made { call, sent: self.sent, ended: Instant::now(), status: self.status });
+        }
     }
-    let resource = rest.get(2).map_or_else(|| resource.to_owned(), |sub| format!("{resource}/{sub}"));
-    let watching = uri.query().is_some_and(|q| q.split('&').any(|p| p == "watch=true" || p == "watch=1"));
-    let verb = match *method {
-        http::Method::GET if watching => "watch",
-        http::Method::GET if name.is_empty() => "list",
-        http::Method::GET => "get",
-        http::Method::POST => "create",
-        http::Method::PUT => "update",
-        http::Method::PATCH => "patch",
-        http::Method::DELETE => "delete",
-        _ => return None,
-    };
-    Some(Call { verb: verb.to_owned(), group, resource, namespace, name: name.to_owned() })
 }
 
 impl<S> Layer<S> for Ledger {
@@ -97,38 +134,80 @@ pub struct Recorded<S> {
     ledger: Ledger,
 }
 
-impl<S: Service<Request<Body>>> Service<Request<Body>> for Recorded<S> {
+impl<S, B> Service<Request<Body>> for Recorded<S>
+where
+    S: Service<Request<Body>, Response = Response<B>>,
+    S::Future: Send + 'static,
+{
     type Response = S::Response;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> S::Future {
-        self.ledger.record(&request);
-        self.inner.call(request)
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let call = Call::read(request.method(), request.uri());
+        let going = Going { ledger: self.ledger.clone(), call, sent: Instant::now(), status: None };
+        let answer = self.inner.call(request);
+        async move {
+            // The whole of it moves in, so that it is dropped with the call and not with this function.
+            let mut going = going;
+            let answer = answer.await;
+            going.status = answer.as_ref().ok().map(|response| response.status().as_u16());
+            answer
+        }
+        .boxed()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt as _;
+
     use super::*;
 
-    #[test]
-    fn reads_requests_as_rbac_does() {
-        let call = |method: &str, uri: &str| {
-            let c = read(&method.parse().unwrap(), &uri.parse().unwrap()).unwrap();
-            format!("{} {}/{} {}/{}", c.verb, c.group, c.resource, c.namespace, c.name)
-        };
-        assert_eq!(call("POST", "/api/v1/namespaces/shop/pods/web-1/eviction?"), "create /pods/eviction shop/web-1");
-        assert_eq!(
-            call("GET", "/apis/apps/v1/namespaces/shop/deployments?&watch=true"),
-            "watch apps/deployments shop/"
-        );
-        assert_eq!(call("GET", "/api/v1/namespaces/kube-system"), "get /namespaces kube-system/kube-system");
-        assert_eq!(call("GET", "/api/v1/nodes?limit=5"), "list /nodes /");
-        assert!(read(&http::Method::GET, &"/version".parse().unwrap()).is_none());
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_call_is_written_whether_it_is_answered_or_given_up() {
+        let ledger = Ledger::default();
+        let server = tower::service_fn(|request: Request<Body>| async move {
+            tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+            if request.uri().path().ends_with("/silent") {
+                std::future::pending::<()>().await;
+            }
+            Ok::<_, std::io::Error>(Response::builder().status(201).body(Body::empty()).unwrap())
+        });
+        let client = ledger.layer(server);
+        let zero = Instant::now();
+        let get =
+            |path: &str| Request::get(format!("/api/v1/namespaces/shop/pods/{path}")).body(Body::empty()).unwrap();
+        client.clone().oneshot(get("early")).await.unwrap();
+        let lines = Lines::default();
+        ledger.write_to(lines.clone(), move |at| i64::try_from((at - zero).as_micros()).unwrap());
+        client.clone().oneshot(get("late")).await.unwrap();
+        let silent = client.oneshot(get("silent"));
+        tokio::time::timeout(std::time::Duration::from_millis(10), silent).await.unwrap_err();
+
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<CallLine> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let seen: Vec<_> = lines.iter().map(|l| (l.call.name.as_str(), l.at, l.took, l.status)).collect();
+        let wanted =
+            [("early", 0, 3_000, Some(201)), ("late", 3_000, 3_000, Some(201)), ("silent", 6_000, 10_000, None)];
+        assert_eq!(seen, wanted);
     }
 }

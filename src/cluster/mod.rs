@@ -1,12 +1,18 @@
 //! The one handle on the outside world: the Kubernetes client, and who the cluster is.
 
+mod call;
 mod connect;
+mod credentials;
 mod error;
+mod leash;
 mod ledger;
 
+pub use call::Call;
 pub use connect::{ConnectError, Connection, connect};
+pub use credentials::Expiry;
 pub use error::{explain, is_transient, status_of};
-pub use ledger::{Call, Ledger};
+pub use leash::{Leash, Let, OffLeash};
+pub use ledger::{CallLine, Ledger, Made};
 
 use crate::record::ClusterId;
 
@@ -16,13 +22,15 @@ pub struct Cluster {
     client: kube::Client,
     id: ClusterId,
     ledger: Ledger,
+    leash: Leash,
+    expiry: Option<Expiry>,
 }
 
 impl Cluster {
-    /// A handle over an existing client: how the lab and the tests make one.
+    /// A handle over a client below which no ledger and no leash lie: how tests make one.
     #[must_use]
-    pub fn new(client: kube::Client, id: ClusterId, ledger: Ledger) -> Self {
-        Self { client, id, ledger }
+    pub fn new(client: kube::Client, id: ClusterId) -> Self {
+        Self { client, id, ledger: Ledger::default(), leash: Leash::default(), expiry: None }
     }
 
     /// The client. Retries nothing by itself; see [`is_transient`].
@@ -57,10 +65,22 @@ impl Cluster {
         &self.id
     }
 
-    /// Every call made so far.
+    /// When the credentials end, where that can be known.
+    #[must_use]
+    pub const fn expiry(&self) -> Option<&Expiry> {
+        self.expiry.as_ref()
+    }
+
+    /// Every call made through the client.
     #[must_use]
     pub const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// What the client may change: nothing, until somebody lets it.
+    #[must_use]
+    pub const fn leash(&self) -> &Leash {
+        &self.leash
     }
 }
 

@@ -40,6 +40,19 @@ pub struct Permission {
     pub namespace: Option<String>,
     /// What it is needed for.
     pub why: &'static str,
+    /// Needed only where a target is of this kind, or owned by one of this kind; `None`: in any case.
+    pub kind: Option<&'static str>,
+}
+
+impl Permission {
+    /// Whether it is needed for these targets. Before they are resolved every permission is.
+    #[must_use]
+    pub fn is_for(&self, targets: &[Target]) -> bool {
+        let Some(kind) = self.kind else { return true };
+        let owner =
+            |target: &Target| target.owner.as_deref().and_then(|owner| owner.split_once('/')).map(|(k, _)| k == kind);
+        targets.is_empty() || targets.iter().any(|target| target.kind == kind || owner(target) == Some(true))
+    }
 }
 
 /// What resolving a step's targets came to.
@@ -164,6 +177,21 @@ pub enum Heal {
     NotYet(String),
 }
 
+/// An undo note found on an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Left {
+    /// The run that left it.
+    pub run: String,
+    /// Its step.
+    pub step: String,
+    /// Fault key.
+    pub fault: String,
+    /// The object.
+    pub target: Target,
+    /// What the undo needs, as the undo log has it.
+    pub note: serde_json::Value,
+}
+
 /// Why a call of a fault failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
@@ -237,6 +265,13 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
 
     /// Takes it back, from the note alone. Idempotent, and harmless where nothing was injected.
     async fn undo(cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Undo, FaultError>;
+
+    /// Undo notes that stand on objects, in one namespace or in all: what `recover --scan` finds where no log is left. A fault that
+    /// leaves none on objects has none to find.
+    async fn left_on(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Left>, FaultError> {
+        let _ = (cluster, namespace);
+        Ok(Vec::new())
+    }
 
     /// Whether the system is whole again after the undo, or by itself. Called again and again.
     async fn healed(cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Heal, FaultError>;

@@ -26,7 +26,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const MANAGER: &str = "squall";
 
 /// Objects per page of a list.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
 
 /// Lists everything that matches, page by page.
 pub(crate) async fn list<K>(
@@ -150,16 +150,22 @@ fn unanswered() -> kube::Error {
 
 /// What [`workload_ready`] may call.
 pub(super) fn workload_permissions(namespace: &str) -> Vec<Permission> {
-    ["deployments", "statefulsets", "daemonsets", "replicasets"]
-        .into_iter()
-        .map(|resource| Permission {
-            group: "apps",
-            resource,
-            verb: "get",
-            namespace: Some(namespace.to_owned()),
-            why: "see whether the workload is whole again",
-        })
-        .collect()
+    [
+        ("deployments", "deployment"),
+        ("statefulsets", "statefulset"),
+        ("daemonsets", "daemonset"),
+        ("replicasets", "replicaset"),
+    ]
+    .into_iter()
+    .map(|(resource, kind)| Permission {
+        group: "apps",
+        resource,
+        verb: "get",
+        namespace: Some(namespace.to_owned()),
+        why: "see whether the workload is whole again",
+        kind: Some(kind),
+    })
+    .collect()
 }
 
 /// Whether the workload `kind/name` has every replica that it wants ready.

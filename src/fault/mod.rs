@@ -7,8 +7,8 @@ mod pods;
 
 pub(crate) use self::kube::{covers, list, owner_of, refused, retried};
 pub use contract::{
-    About, Acting, Complaint, Effect, Fault, FaultError, Heal, Injected, Permission, Planning, Refusal, Resolution,
-    Undo,
+    About, Acting, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal,
+    Resolution, Undo,
 };
 pub use pods::PodTargets;
 
@@ -106,6 +106,13 @@ macro_rules! catalogue {
             None
         }
 
+        /// Undo notes on objects, of every fault. See [`Fault::left_on`].
+        pub async fn left_on(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Left>, FaultError> {
+            let mut left = Vec::new();
+            $(left.extend(<$fault as Fault>::left_on(cluster, namespace).await?);)+
+            Ok(left)
+        }
+
         /// Whether the system is whole again after the fault of this key.
         pub async fn healed(key: &str, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Option<Result<Heal, FaultError>> {
             $(if key == <$fault as Fault>::ABOUT.key {
@@ -125,6 +132,7 @@ catalogue! {
     scale::Scale,
 }
 
+use crate::cluster::Cluster;
 use crate::record::Target;
 
 fn write_note<N: serde::Serialize>(note: &N) -> Result<serde_json::Value, FaultError> {

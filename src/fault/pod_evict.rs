@@ -68,6 +68,7 @@ impl Fault for PodEvict {
             verb,
             namespace: Some(self.pods.namespace.to_string()),
             why,
+            kind: None,
         };
         let mut rules = self.pods.permissions();
         rules.push(rule("", "pods", "get", "see whether a target is still there"));
@@ -350,8 +351,7 @@ mod tests {
             let body = kube::client::Body::from(status.to_string().into_bytes());
             async move { http::Response::builder().status(code).body(body) }
         });
-        let cluster =
-            Cluster::new(kube::Client::new(service, "shop"), ClusterId::default(), crate::cluster::Ledger::default());
+        let cluster = Cluster::new(kube::Client::new(service, "shop"), ClusterId::default());
         let cx = Acting { cluster: &cluster, run: "r", step: "evict" };
         let began = Instant::now();
         let injected = fault().inject(&cx, &target(), &PodKillNote::of(&target(), 5)).await;

@@ -84,6 +84,7 @@ impl Fault for PodKill {
             verb,
             namespace: Some(self.pods.namespace.to_string()),
             why,
+            kind: None,
         };
         let mut rules = self.pods.permissions();
         rules.push(rule("pods", "get", "see whether a target is still there"));

@@ -122,6 +122,7 @@ impl PodTargets {
             verb,
             namespace: namespace.map(ToString::to_string),
             why,
+            kind: None,
         };
         let mut rules = vec![
             rule("", "pods", "list", Some(&self.namespace), "choose the targets"),

@@ -1,22 +1,26 @@
 //! `scale`: a Deployment or StatefulSet held at another number of replicas, then given its own back.
 
 mod object;
+mod workload;
 
-use std::fmt;
 use std::time::Duration as Time;
 
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::object::{Decision, Found, OnObject, ScaleNote, current, decide, failed_test, injection, path, read, send};
+use self::object::{
+    Decision, Found, OnObject, ScaleNote, current, decide, failed_test, injection, notes_on, path, read, send,
+};
+use self::workload::{Kind, Workload};
 use super::contract::{
-    About, Acting, Effect, Fault, FaultError, Heal, Injected, Permission, Planning, Refusal, Resolution, Undo,
+    About, Acting, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal, Resolution, Undo,
 };
 use super::kube::{list, refused, retried, workload_permissions, workload_ready};
-use crate::cluster::status_of;
+use crate::cluster::{Cluster, status_of};
 use crate::record::Target;
-use crate::scalar::{Name, ScalarError};
+use crate::scalar::Name;
 
 /// How long the controller may take to reach the number: it creates and deletes pods in growing batches, within seconds.
 const EFFECT_DEADLINE: Time = Time::from_secs(60);
@@ -37,81 +41,6 @@ pub struct Scale {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_hpa: bool,
 }
-
-/// `deployment/NAME` or `statefulset/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Workload {
-    kind: Kind,
-    name: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Deployment,
-    StatefulSet,
-}
-
-impl Kind {
-    /// As targets have it.
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Deployment => "deployment",
-            Self::StatefulSet => "statefulset",
-        }
-    }
-
-    /// As the API has it.
-    const fn api(self) -> &'static str {
-        match self {
-            Self::Deployment => "Deployment",
-            Self::StatefulSet => "StatefulSet",
-        }
-    }
-
-    /// As RBAC has it.
-    const fn resource(self) -> &'static str {
-        match self {
-            Self::Deployment => "deployments",
-            Self::StatefulSet => "statefulsets",
-        }
-    }
-}
-
-impl std::str::FromStr for Workload {
-    type Err = ScalarError;
-
-    fn from_str(text: &str) -> Result<Self, ScalarError> {
-        let (kind, name) = match text.split_once('/') {
-            Some(("deployment", name)) => (Kind::Deployment, name),
-            Some(("statefulset", name)) => (Kind::StatefulSet, name),
-            _ => {
-                return Err(ScalarError::new(format!("`{text}` is not a workload that can be scaled"))
-                    .hint("write `deployment/NAME` or `statefulset/NAME`"));
-            }
-        };
-        // Names of workloads are DNS subdomains (RFC 1123): they stand in a URL as they are.
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.';
-        if name.is_empty() || name.len() > 253 || !name.bytes().all(allowed) {
-            return Err(ScalarError::new(format!("`{name}` is not the name of a workload")).at(kind.label().len() + 1));
-        }
-        Ok(Self { kind, name: name.to_owned() })
-    }
-}
-
-impl fmt::Display for Workload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.kind.label(), self.name)
-    }
-}
-
-crate::scalar::text_serde!(
-    Workload,
-    deserialize_string,
-    "a workload such as `deployment/web`",
-    "`deployment/NAME` or `statefulset/NAME`.",
-    r"^(deployment|statefulset)/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$",
-    ["deployment/web", "statefulset/db"]
-);
 
 impl Fault for Scale {
     const ABOUT: About = About {
@@ -143,6 +72,7 @@ impl Fault for Scale {
             verb,
             namespace: Some(self.namespace.to_string()),
             why,
+            kind: None,
         };
         let resource = self.workload.kind.resource();
         let mut rules = vec![
@@ -269,6 +199,12 @@ impl Fault for Scale {
         )))
     }
 
+    async fn left_on(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Left>, FaultError> {
+        let mut left = notes_on::<Deployment>(cluster, namespace, Kind::Deployment.label()).await?;
+        left.extend(notes_on::<StatefulSet>(cluster, namespace, Kind::StatefulSet.label()).await?);
+        Ok(left)
+    }
+
     async fn healed(cx: &Acting<'_>, target: &Target, _: &ScaleNote) -> Result<Heal, FaultError> {
         if current(cx, target).await?.is_none() {
             return Ok(Heal::NotYet(format!("{target} is gone")));
@@ -332,7 +268,6 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cluster::Cluster;
 
     fn scale(workload: &str) -> Scale {
         serde_json::from_value(json!({"workload": workload, "namespace": "shop", "replicas": 0})).unwrap()
@@ -364,14 +299,6 @@ mod tests {
         assert!(!web.is_target_of(&hpa("StatefulSet", "web", "apps/v1")));
         assert!(!web.is_target_of(&hpa("Deployment", "api", "apps/v1")));
         assert!(!web.is_target_of(&hpa("Deployment", "web", "example.com/v1")));
-    }
-
-    #[test]
-    fn reads_a_workload_as_it_is_written() {
-        assert_eq!("statefulset/db".parse::<Workload>().unwrap().to_string(), "statefulset/db");
-        for wrong in ["daemonset/x", "web", "deployment/", "deployment/../secrets", "deployment/Web"] {
-            assert!(wrong.parse::<Workload>().is_err(), "{wrong}");
-        }
     }
 
     type Change = fn(&mut Value);
@@ -435,7 +362,7 @@ mod tests {
             let server = self.clone();
             let service = tower::service_fn(move |request| server.clone().answer(request));
             let client = kube::Client::new(service, "shop");
-            let cluster = Cluster::new(client, crate::record::ClusterId::default(), crate::cluster::Ledger::default());
+            let cluster = Cluster::new(client, crate::record::ClusterId::default());
             let cx = Acting { cluster: &cluster, run: "r1", step: "hold" };
             let target = Target {
                 kind: "deployment".into(),

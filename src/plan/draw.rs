@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ClusterLimits, Leash, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, VERSION, budgets,
-    check_permissions, needed_permissions, protection, samples, timing,
+    Allowance, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, UNDO_BUDGET, VERSION,
+    budgets, check_permissions, needed_permissions, protection, samples, timing,
 };
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Expiry};
 use crate::fault::{Planning, Refusal, Resolution};
 use crate::spec::{Experiment, Step};
 
@@ -31,13 +31,15 @@ pub struct Options {
     pub state_namespace: String,
     /// Where the runner runs, when it runs in the cluster.
     pub runner: Option<Runner>,
+    /// The wall clock now: credentials must outlive the run.
+    pub wall: jiff::Timestamp,
 }
 
 impl Options {
     /// Options of a runner outside the cluster.
     #[must_use]
     pub fn new(seed: u64, state_namespace: &str) -> Self {
-        Self { seed, state_namespace: state_namespace.to_owned(), runner: None }
+        Self { seed, state_namespace: state_namespace.to_owned(), runner: None, wall: jiff::Timestamp::UNIX_EPOCH }
     }
 }
 
@@ -99,6 +101,7 @@ pub async fn draw(
     plan.samples = checks;
     plan.warnings.extend(warnings);
     permit(&mut plan, experiment, cluster, options).await;
+    plan.refusals.extend(cluster.expiry().and_then(|expiry| outlived(expiry, &plan.timing, options.wall)));
     tidy(&mut plan);
     Ok(plan)
 }
@@ -176,11 +179,11 @@ async fn limit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, opti
         Err(refusal) => plan.refusals.push(refusal.into()),
     }
     plan.limits = limits;
-    let mut leash = Leash::of(plan);
+    let mut allowance = Allowance::of(plan);
     for step in &plan.steps {
         for target in &step.targets {
-            if let Err(refusal) = leash.allows(step, target) {
-                let concerned = Some(step.name.as_str()).filter(|_| !leash.halted());
+            if let Err(refusal) = allowance.allows(step, target) {
+                let concerned = Some(step.name.as_str()).filter(|_| !allowance.halted());
                 plan.refusals.push(Refused::of(concerned, refusal));
             }
         }
@@ -237,6 +240,19 @@ async fn permit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, opt
     }
 }
 
+/// Credentials that end before the run and its undo can: the fault would stay.
+fn outlived(expiry: &Expiry, timing: &PlannedTiming, wall: jiff::Timestamp) -> Option<Refused> {
+    let longest = timing.longest() + UNDO_BUDGET;
+    let end = jiff::SignedDuration::try_from(longest).ok().and_then(|longest| wall.checked_add(longest).ok());
+    if end.is_some_and(|end| expiry.at >= end) {
+        return None;
+    }
+    let minutes = longest.as_secs().div_ceil(60);
+    let refusal =
+        Refusal::new(format!("{}, and the run with its undo may take {minutes} min from now", expiry.in_words(wall)));
+    Some(refusal.hint("log in again for longer, or make the run shorter").into())
+}
+
 /// Says each thing once: a call that was forbidden is also a missing permission.
 fn tidy(plan: &mut Plan) {
     let whole: BTreeSet<String> =
@@ -274,6 +290,21 @@ mod tests {
         let of = |i: usize| selection(&experiment.spec.method[i]);
         assert_eq!(of(0), of(1));
         assert_ne!(of(0), of(2));
+    }
+
+    #[test]
+    fn credentials_must_outlive_the_run_and_its_undo() {
+        let wall = jiff::Timestamp::from_second(1_000_000).unwrap();
+        let timing =
+            PlannedTiming { before_ms: 60_000, during_at_most_ms: 120_000, after_ms: 60_000, ..Default::default() };
+        let after =
+            |seconds: i64| Expiry { what: "token", at: jiff::Timestamp::from_second(1_000_000 + seconds).unwrap() };
+        assert_eq!(outlived(&after(360), &timing, wall), None);
+        let refused = outlived(&after(359), &timing, wall).unwrap();
+        assert_eq!(
+            refused.message,
+            "the token expires at 1970-01-12T13:52:39Z, and the run with its undo may take 6 min from now"
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a run may touch at most, and the leash that holds it there: checked in the plan, and again at every mutation.
+//! What a run may touch at most, and the count that holds it there: checked in the plan, and again at every mutation.
 //!
 //! A run's own limits stand in the experiment. The cluster's stand in the ConfigMap `limits` of the state namespace, whose keys are
 //! `protectedNamespaces` (comma-separated), `maxPods` (a number) and `halt` (`true` or `false`). A key that is none of these is
@@ -150,7 +150,7 @@ impl PlannedLimits {
 
 /// Holds a run within its limits. The executor asks it before every mutation; it counts what it allowed.
 #[derive(Debug, Clone)]
-pub struct Leash {
+pub struct Allowance {
     limits: PlannedLimits,
     named: BTreeSet<(String, String)>,
     /// Pods taken away by the target's UID: one for a pod, more for a workload that is scaled down.
@@ -160,11 +160,11 @@ pub struct Leash {
     wanted: usize,
 }
 
-impl Leash {
-    /// The leash of a plan: nothing but the plan's targets, within the plan's limits.
+impl Allowance {
+    /// The allowance of a plan: nothing but the plan's targets, within the plan's limits.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        let mut leash = Self {
+        let mut allowance = Self {
             limits: plan.limits.clone(),
             named: BTreeSet::new(),
             taken: BTreeMap::new(),
@@ -175,13 +175,13 @@ impl Leash {
         let mut wanted: BTreeMap<&str, usize> = BTreeMap::new();
         for step in &plan.steps {
             for target in &step.targets {
-                leash.named.insert((step.name.clone(), target.uid.clone()));
+                allowance.named.insert((step.name.clone(), target.uid.clone()));
                 let most = wanted.entry(&target.uid).or_default();
                 *most = pods_of(step, target).max(*most);
             }
         }
-        leash.wanted = wanted.values().sum();
-        leash
+        allowance.wanted = wanted.values().sum();
+        allowance
     }
 
     /// Takes over the cluster's limits as they are now, `halt` included.
@@ -304,10 +304,10 @@ mod tests {
         planned
     }
 
-    fn leash(steps: Vec<PlannedStep>, limits: PlannedLimits) -> (Plan, Leash) {
+    fn allowance(steps: Vec<PlannedStep>, limits: PlannedLimits) -> (Plan, Allowance) {
         let plan = Plan { limits, ..plan(steps) };
-        let leash = Leash::of(&plan);
-        (plan, leash)
+        let allowance = Allowance::of(&plan);
+        (plan, allowance)
     }
 
     #[test]
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn counts_each_object_once() {
-        let (plan, mut leash) = leash(
+        let (plan, mut allowance) = allowance(
             vec![
                 step("a", 0, vec![pod("shop", "web-1")]),
                 step("b", 9, vec![pod("shop", "web-1"), pod("shop", "web-2")]),
@@ -335,10 +335,10 @@ mod tests {
             limited("{}", 3),
         );
         let (a, b) = (&plan.steps[0], &plan.steps[1]);
-        leash.allows(a, &a.targets[0]).unwrap();
-        leash.allows(a, &a.targets[0]).unwrap();
-        leash.allows(b, &b.targets[0]).unwrap();
-        let refusal = leash.allows(b, &b.targets[1]).unwrap_err();
+        allowance.allows(a, &a.targets[0]).unwrap();
+        allowance.allows(a, &a.targets[0]).unwrap();
+        allowance.allows(b, &b.targets[0]).unwrap();
+        let refusal = allowance.allows(b, &b.targets[1]).unwrap_err();
         assert_eq!(refusal.message, "the run would take away 2 pods, more than `limits.pods` allows: 1");
     }
 
@@ -346,10 +346,11 @@ mod tests {
     fn the_clusters_cap_is_the_lower_one() {
         let mut limits = limited(r#"{"pods": 5}"#, 3);
         limits.cluster.max_pods = Some(1);
-        let (plan, mut leash) = leash(vec![step("a", 0, vec![pod("shop", "web-1"), pod("shop", "web-2")])], limits);
+        let (plan, mut allowance) =
+            allowance(vec![step("a", 0, vec![pod("shop", "web-1"), pod("shop", "web-2")])], limits);
         let a = &plan.steps[0];
-        leash.allows(a, &a.targets[0]).unwrap();
-        let refusal = leash.allows(a, &a.targets[1]).unwrap_err();
+        allowance.allows(a, &a.targets[0]).unwrap();
+        let refusal = allowance.allows(a, &a.targets[1]).unwrap_err();
         assert!(refusal.message.contains("`maxPods`"), "{}", refusal.message);
     }
 
@@ -357,15 +358,15 @@ mod tests {
     fn a_scaled_workload_counts_the_pods_that_go() {
         let mut scale = step("a", 0, vec![Target { kind: "deployment".into(), ..pod("shop", "web") }]);
         scale.pods = 3;
-        let (plan, mut leash) = leash(vec![scale], limited(r#"{"pods": 2}"#, 3));
-        assert!(leash.allows(&plan.steps[0], &plan.steps[0].targets[0]).is_err());
+        let (plan, mut allowance) = allowance(vec![scale], limited(r#"{"pods": 2}"#, 3));
+        assert!(allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).is_err());
     }
 
     #[test]
     fn nodes_and_groups_are_refused_by_default() {
         let node = Target { kind: "node".into(), ..pod("", "n2") };
-        let (plan, mut leash) = leash(vec![step("a", 0, vec![node])], limited("{}", 3));
-        let refusal = leash.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap_err();
+        let (plan, mut allowance) = allowance(vec![step("a", 0, vec![node])], limited("{}", 3));
+        let refusal = allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap_err();
         assert_eq!(refusal.message, "step `a` goes beyond `limits.nodes`: 0");
     }
 
@@ -375,8 +376,8 @@ mod tests {
         let refusal = |target: Target, cluster: ClusterLimits| {
             let mut limits = limited(everywhere, 3);
             limits.cluster = cluster;
-            let (plan, mut leash) = leash(vec![step("a", 0, vec![target])], limits);
-            leash.allows(&plan.steps[0], &plan.steps[0].targets[0]).map_err(|r| r.message)
+            let (plan, mut allowance) = allowance(vec![step("a", 0, vec![target])], limits);
+            allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).map_err(|r| r.message)
         };
         let none = ClusterLimits::default;
         assert_eq!(refusal(pod("shop", "web-1"), none()), Ok(()));
@@ -395,18 +396,18 @@ mod tests {
 
     #[test]
     fn a_target_that_the_plan_does_not_name_is_refused() {
-        let (plan, mut leash) = leash(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
+        let (plan, mut allowance) = allowance(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
         let successor = Target { uid: "another".into(), ..plan.steps[0].targets[0].clone() };
-        assert!(leash.allows(&plan.steps[0], &successor).unwrap_err().message.contains("does not name"));
+        assert!(allowance.allows(&plan.steps[0], &successor).unwrap_err().message.contains("does not name"));
     }
 
     #[test]
     fn halt_takes_effect_on_a_leash_in_use() {
-        let (plan, mut leash) = leash(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
-        leash.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap();
-        leash.renew(ClusterLimits { halt: true, ..ClusterLimits::default() });
-        assert!(leash.halted());
-        assert!(leash.allows(&plan.steps[0], &plan.steps[0].targets[0]).is_err());
+        let (plan, mut allowance) = allowance(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
+        allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap();
+        allowance.renew(ClusterLimits { halt: true, ..ClusterLimits::default() });
+        assert!(allowance.halted());
+        assert!(allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod limits;
 mod permissions;
 mod protection;
 mod rbac;
+mod reach;
 mod samples;
 #[cfg(test)]
 mod tests;
@@ -16,11 +17,12 @@ use serde::{Deserialize, Serialize};
 
 pub use draw::{Options, PlanError, Source, draw, step_seed};
 pub use file::{PlanFileError, drift};
-pub use limits::{ClusterLimits, LIMITS, Leash, PlannedLimits, Runner};
+pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner};
 pub use permissions::{Checked, check_permissions, needed_permissions};
 pub use protection::PROTECTED;
 pub use rbac::rbac;
-pub use timing::{MAX_DURING, MAX_REQUESTS, PlannedTiming};
+pub use reach::{reach, reach_of_undo};
+pub use timing::{MAX_DURING, MAX_REQUESTS, PlannedTiming, UNDO_BUDGET};
 
 use crate::fault::Refusal;
 use crate::record::{ClusterId, Phase, Target};

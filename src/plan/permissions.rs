@@ -23,7 +23,9 @@ pub fn needed_permissions(experiment: &Experiment, options: &Options, steps: &[P
     let mut watched = BTreeSet::new();
     for step in &experiment.spec.method {
         touched.extend(step.fault.namespaces());
-        rules.extend(step.fault.permissions().into_iter().map(|p| Rule {
+        let resolved = steps.iter().find(|planned| planned.name == step.name.as_str());
+        let targets = resolved.map_or(&[][..], |planned| &planned.targets);
+        rules.extend(step.fault.permissions().into_iter().filter(|p| p.is_for(targets)).map(|p| Rule {
             group: p.group.to_owned(),
             resource: p.resource.to_owned(),
             verb: p.verb.to_owned(),
@@ -72,10 +74,10 @@ fn runners(state: &str) -> Vec<Rule> {
             "ask what it may do before it does anything",
         ),
     ];
-    for verb in ["get", "create", "update", "patch", "watch"] {
+    for verb in ["get", "list", "watch", "create", "update", "patch"] {
         rules.push(rule("coordination.k8s.io", "leases", verb, Some(state), "one run at a time, and `squall abort`"));
     }
-    for verb in ["get", "list", "create", "update", "patch", "delete"] {
+    for verb in ["get", "list", "watch", "create", "patch", "delete"] {
         rules.push(rule("", "configmaps", verb, Some(state), "the undo log of each run, and the cluster's limits"));
     }
     for mut seen in seen("", "nodes", None, "tell a node's failure from a pod's") {
@@ -254,6 +256,17 @@ mod tests {
         assert!(has(&rules, "get", "pods", Some("shop")));
         assert!(has(&rules, "get", "deployments", Some("shop")));
         assert!(!has(&rules, "get", "statefulsets", Some("shop")));
+    }
+
+    #[test]
+    fn leaves_out_the_kinds_that_no_target_has() {
+        let kill = r#"[{"name": "k", "podKill": {"pods": {"namespace": "shop", "selector": "app=web"}}}]"#;
+        let web = Target { owner: Some("deployment/web".into()), ..pod("shop", "web-1") };
+        let options = Options::new(1, "squall");
+        let rules = needed_permissions(&experiment(kill), &options, &[step("k", 0, vec![web])]);
+        assert!(has(&rules, "get", "deployments", Some("shop")));
+        assert!(!has(&rules, "get", "daemonsets", Some("shop")));
+        assert!(has(&needed(kill), "get", "daemonsets", Some("shop")), "as long as the targets are unknown");
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub const MAX_DURING: Duration = Duration::from_secs(15 * 60);
 /// Most requests that one run may plan: each is kept with its outcome and latency, so that memory bounds them.
 pub const MAX_REQUESTS: u64 = 5_000_000;
 
+/// How long an undo is tried again before a person is asked.
+pub const UNDO_BUDGET: Duration = Duration::from_secs(120);
+
 /// How long the phases last, in milliseconds, and how many requests that makes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,10 +60,16 @@ impl PlannedTiming {
             after_ms: millis(spec.timing.after.get()),
             requests: 0,
         };
-        let total = Duration::from_millis(timing.before_ms + timing.during_at_most_ms + timing.after_ms);
+        let longest = timing.longest();
         timing.requests =
-            spec.probes.iter().map(|probe| probe.rate.slots_in(total).saturating_mul(streams(probe))).sum();
+            spec.probes.iter().map(|probe| probe.rate.slots_in(longest).saturating_mul(streams(probe))).sum();
         timing
+    }
+
+    /// The longest that all phases can last together.
+    #[must_use]
+    pub const fn longest(&self) -> Duration {
+        Duration::from_millis(self.before_ms + self.during_at_most_ms + self.after_ms)
     }
 
     /// How long a phase lasts; `None` for a *during* of unknown length.

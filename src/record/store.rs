@@ -31,7 +31,8 @@ impl RunDir {
         &self.path
     }
 
-    /// A file of the record: `events.jsonl`, `undo.jsonl`, `report.json`, `report.html`, `junit.xml`, `probes.hlog`, `plan.json`.
+    /// A file of the record: `events.jsonl`, `undo.jsonl`, `report.json`, `report.html`, `junit.xml`, `probes.hlog`, `plan.json`,
+    /// `calls.jsonl`.
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)

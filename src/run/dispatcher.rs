@@ -302,7 +302,7 @@ impl Dispatcher<'_> {
         match ClusterLimits::read(data) {
             Ok(limits) => {
                 let halted = limits.halt;
-                self.stage.leash.borrow_mut().renew(limits);
+                self.stage.allowance.borrow_mut().renew(limits);
                 if halted {
                     self.abort("halt switch", &format!("the ConfigMap `{LIMITS}` of this cluster says `halt: true`"));
                 }

@@ -12,10 +12,10 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::undo::{UNDO_BUDGET, Undoer};
+use super::undo::Undoer;
 use super::undo_log::{ActId, Record};
 use crate::fault::{self, Acting, Effect, Heal, Injected};
-use crate::plan::{Leash, PlannedStep};
+use crate::plan::{Allowance, PlannedStep, UNDO_BUDGET};
 use crate::record::{Injection, Micros, Target, What};
 use crate::spec::{Expected, Step};
 
@@ -29,7 +29,7 @@ pub(super) struct Stage {
     /// The undo log and what writes it.
     pub undoer: Undoer,
     /// Limits, checked again at every mutation.
-    pub leash: RefCell<Leash>,
+    pub allowance: RefCell<Allowance>,
     /// True once the run must end: nothing more is injected, everything is undone.
     pub stop: watch::Receiver<bool>,
     /// False while the lease is not confirmed: nothing is injected.
@@ -155,7 +155,7 @@ impl Stage {
                     Injection::Gone,
                     "it is gone, or another object has its name".to_owned(),
                 ),
-                Ok(Some(note)) => match self.leash.borrow_mut().allows(&work.planned, target) {
+                Ok(Some(note)) => match self.allowance.borrow_mut().allows(&work.planned, target) {
                     Err(refusal) => self.not_injected(work, target, Injection::Skipped, refusal.message),
                     Ok(()) => acts.push(Act { id, target: target.clone(), note }),
                 },

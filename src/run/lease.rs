@@ -15,11 +15,13 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::state::{MANAGED, StateError, attempt};
+use super::state::{MANAGED, StateError, attempt, own};
 use crate::cluster::Cluster;
 
 /// Name of the lease.
 pub const LEASE: &str = "squall";
+/// API group of leases.
+const GROUP: &str = "coordination.k8s.io";
 /// Annotation through which another machine asks the run to end.
 pub const ABORT: &str = "squall.dev/abort";
 /// A lease that is not renewed for this long is dead.
@@ -102,6 +104,7 @@ impl Place {
         mut wait: impl FnMut(&str),
     ) -> Result<(), LeaseError> {
         let api = self.api();
+        self.cluster.leash().let_through(own(&self.namespace, GROUP, "leases", LEASE));
         let mut seen: Option<(String, Option<MicroTime>, Instant)> = None;
         loop {
             let Some(found) = attempt("get the lease", || api.get_opt(LEASE)).await? else {
@@ -287,6 +290,7 @@ pub async fn holder(cluster: &Cluster, namespace: &str) -> Result<String, StateE
 /// When the holder is another by now (code 422), when the API refuses, or does not answer.
 pub async fn ask_to_abort(cluster: &Cluster, namespace: &str, holder: &str, by: &str) -> Result<(), StateError> {
     let api: kube::Api<Lease> = cluster.api(namespace);
+    cluster.leash().let_through(own(namespace, GROUP, "leases", LEASE));
     let found = attempt("get the lease", || api.get(LEASE)).await?;
     let mut operations = vec![serde_json::json!({ "op": "test", "path": "/spec/holderIdentity", "value": holder })];
     if found.metadata.annotations.is_none() {

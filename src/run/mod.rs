@@ -13,6 +13,7 @@ mod book;
 mod convert;
 mod dispatcher;
 mod executor;
+pub mod guard;
 pub mod lease;
 mod marks;
 pub mod recover;
@@ -29,6 +30,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
+use std::process::Command;
 use std::rc::Rc;
 
 use futures::FutureExt as _;
@@ -38,15 +40,16 @@ use tokio::sync::{Mutex, mpsc, watch};
 use self::book::Book;
 use self::dispatcher::{Dispatcher, Inputs, Outputs};
 use self::executor::Stage;
+use self::guard::Guard;
 use self::lease::{LeaseError, Place};
 use self::state::StateStore;
-use self::undo::{UNDO_BUDGET, Undoer};
+use self::undo::Undoer;
 use self::undo_log::{Record, UndoLog};
 use self::verdict::{Concluded, conclude};
 use self::watching::Wanted;
 use crate::cluster::Cluster;
 use crate::measure::HlogWriter;
-use crate::plan::{Leash, Plan};
+use crate::plan::{Allowance, Plan, UNDO_BUDGET, reach};
 use crate::record::{Clock, Event, Exit, FORMAT, Recorder, RunDir, RunVerdict, What};
 use crate::spec::{Experiment, Hypothesis};
 
@@ -66,6 +69,8 @@ pub struct Request {
     pub by: String,
     /// The wall clock now: an argument, so that a rehearsal is reproducible.
     pub wall: jiff::Timestamp,
+    /// The process that takes back what this one leaves when it is killed; `None` for none.
+    pub guard: Option<Command>,
     /// Where signals come from.
     pub signals: mpsc::UnboundedReceiver<&'static str>,
     /// Called at every change of phase with all events so far, so that a run that dies leaves a report of what it knew.
@@ -98,6 +103,12 @@ pub fn run_id(wall: jiff::Timestamp, experiment: &str, seed: u64) -> String {
     format!("{when}-{}-{:04x}", name.trim_end_matches('-'), seed & 0xffff)
 }
 
+/// The name by which a run holds the lease.
+#[must_use]
+pub fn holder(run: &str, by: &str) -> String {
+    format!("{run} {by}")
+}
+
 /// Runs an experiment to its end. Whatever happens, also a panic, what was injected is undone before this returns, or the verdict
 /// says what is left.
 ///
@@ -109,13 +120,15 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
     let clock = Clock::start(request.wall);
     let mut recorder = Recorder::create(&dir, clock)?;
     request.plan.write(&dir.file("plan.json")).map_err(std::io::Error::other)?;
+    let calls = File::create(dir.file("calls.jsonl"))?;
+    request.cluster.ledger().write_to(calls, move |instant| clock.at(instant));
     recorder.listen(listener);
     recorder.record(started(&request));
     recorder.record(What::Planned { plan: serde_json::to_value(&request.plan)? });
     let place = Place {
         cluster: request.cluster.clone(),
         namespace: request.plan.state_namespace.clone(),
-        holder: format!("{} {}", request.run, request.by),
+        holder: holder(&request.run, &request.by),
     };
     let concluded = if let Some(refusal) = request.plan.refusals.first() {
         let more = request.plan.refusals.len() - 1;
@@ -185,6 +198,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         Ok(log) => log,
         Err(why) => return Concluded::new(RunVerdict::Refused, why),
     };
+    let guard = guarded(&mut request, dir, recorder);
     let (events, deeds) = mpsc::unbounded_channel();
     let undoer = Undoer {
         cluster: request.cluster.clone(),
@@ -194,16 +208,16 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         store,
         events,
     };
+    request.cluster.leash().let_through(reach(&request.experiment, &request.plan.steps));
     let (stop, stopped) = watch::channel(false);
     let (confirmed, sure) = watch::channel(true);
     let (end, ends) = watch::channel(None);
-    let leash = RefCell::new(Leash::of(&request.plan));
-    let stage = Rc::new(Stage { undoer, leash, stop: stopped, confirmed: sure, end: ends });
+    let allowance = RefCell::new(Allowance::of(&request.plan));
+    let stage = Rc::new(Stage { undoer, allowance, stop: stopped, confirmed: sure, end: ends });
     let (keeper, news) = mpsc::unbounded_channel();
     tokio::spawn(place.clone().keep(move || clock.wall(clock.now()), keeper));
     let (from_watches, seen) = mpsc::unbounded_channel();
     let unsynced = watching::start(&request.cluster, &wanted(&request), clock, &from_watches);
-    let record = dir.clone();
     let mut dispatcher = Dispatcher {
         recorder,
         experiment: &request.experiment,
@@ -219,11 +233,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         signals_seen: 0,
         aborting: false,
         unconfirmed_since: None,
-        refresh: Box::new(move |recorder| {
-            if let Err(e) = (request.refresh)(&record, recorder.events()) {
-                recorder.record(What::Warning { text: format!("the report can't be written: {e}") });
-            }
-        }),
+        refresh: refreshing(request.refresh, dir.clone()),
     };
     let concluded = AssertUnwindSafe(dispatcher.go()).catch_unwind().await;
     drop(dispatcher);
@@ -232,7 +242,36 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         Err(panic) => after_panic(&stage.undoer, panic.as_ref()).await,
     };
     close(&stage.undoer, recorder, &mut concluded).await;
+    if let Some(guard) = guard {
+        guard.dismiss();
+    }
     concluded
+}
+
+fn refreshing(mut refresh: Refresh, dir: RunDir) -> Box<dyn FnMut(&mut Recorder)> {
+    Box::new(move |recorder| {
+        if let Err(e) = refresh(&dir, recorder.events()) {
+            recorder.record(What::Warning { text: format!("the report can't be written: {e}") });
+        }
+    })
+}
+
+/// Starts the guard, if there is anything that it could take back.
+fn guarded(request: &mut Request, dir: &RunDir, recorder: &mut Recorder) -> Option<Guard> {
+    let command = request.guard.take()?;
+    if !request.experiment.spec.method.iter().any(|step| step.fault.about().undoable) {
+        return None;
+    }
+    match File::create(dir.file("guard.log")).and_then(|log| Guard::start(command, log)) {
+        Ok(guard) => Some(guard),
+        Err(e) => {
+            let text = format!(
+                "no guard could be started ({e}): if this process is killed, its fault stays until `squall recover`"
+            );
+            recorder.record(What::Warning { text });
+            None
+        }
+    }
 }
 
 /// A run that died may have left its fault in place: measuring on top of that would tell nothing, and its undo must come first.
@@ -256,6 +295,9 @@ async fn open_log(request: &Request, dir: &RunDir, store: &StateStore, clock: Cl
         experiment: request.plan.experiment.clone(),
         cluster: request.plan.cluster.clone(),
         by: request.by.clone(),
+        until: jiff::SignedDuration::try_from(request.plan.timing.longest() + UNDO_BUDGET)
+            .ok()
+            .and_then(|longest| request.wall.checked_add(longest).ok()),
     };
     log.append(clock.wall(clock.now()), vec![opened]).map_err(failed)?;
     store.create(&request.run, log.text()).await.map_err(|e| format!("no undo log, no fault: can't {e}"))?;

@@ -7,10 +7,15 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::lease::{LeaseError, Place};
 use super::state::{StateError, StateStore};
-use super::undo::{UNDO_BUDGET, Undoer};
-use super::undo_log::{self, Act, Acts, Record, UndoLog};
+use super::undo::Undoer;
+use super::undo_log::{self, Act, ActId, Acts, Record, UndoLog};
 use crate::cluster::Cluster;
+use crate::fault;
+use crate::plan::{UNDO_BUDGET, reach_of_undo};
 use crate::record::{Clock, RunDir, What};
+
+/// How far two machines' wall clocks may be apart before one takes the other's run for overdue.
+const SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// A run whose log says that something may be left.
 #[derive(Debug, Clone)]
@@ -54,6 +59,9 @@ pub enum RecoverError {
         #[source]
         source: undo_log::Corrupt,
     },
+    /// The objects can't be searched for notes.
+    #[error(transparent)]
+    Scan(#[from] fault::FaultError),
     /// The run acted on another cluster.
     #[error("run `{run}` acted on cluster `{theirs}`, and this is `{ours}`")]
     OtherCluster {
@@ -140,6 +148,51 @@ fn local_logs(reports: &Path, only: Option<&str>) -> Result<Vec<(String, String,
     Ok(logs)
 }
 
+impl Leftover {
+    /// Whether the run should be over by now. One that does not say when is.
+    #[must_use]
+    pub fn is_overdue(&self, wall: jiff::Timestamp) -> bool {
+        let until = self.acts.opened().and_then(|opened| opened.until);
+        let end = until.map(|until| until.checked_add(SKEW).unwrap_or(until));
+        end.is_none_or(|end| end <= wall)
+    }
+}
+
+/// Undo notes on objects whose run left no log at all, neither here nor in the cluster, as leftovers of their own. Reads every
+/// object that can carry a note, in one namespace or in all.
+///
+/// # Errors
+///
+/// When the API refuses, or a note can't be read.
+pub async fn scan(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    known: &[Leftover],
+    wall: jiff::Timestamp,
+) -> Result<Vec<Leftover>, RecoverError> {
+    let mut by_run: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+    for left in fault::left_on(cluster, namespace).await? {
+        if known.iter().any(|leftover| leftover.run == left.run) {
+            continue;
+        }
+        let records = by_run.entry(left.run).or_insert_with(|| {
+            let (experiment, by) = (String::new(), "found on an object".to_owned());
+            vec![Record::Opened { experiment, cluster: cluster.id().clone(), by, until: None }]
+        });
+        let act = ActId::try_from(records.len() - 1).unwrap_or(ActId::MAX);
+        let fault::Left { step, fault, target, note, .. } = left;
+        records.push(Record::Prepared { act, step, fault, target, note });
+    }
+    let leftover = |(run, records): (String, Vec<Record>)| {
+        let bug = |source| RecoverError::Disk { doing: format!("write a log for run {run}"), source };
+        let text = UndoLog::anew(&run, wall, records).map_err(bug)?;
+        let place = "made from what the objects say".to_owned();
+        let acts = undo_log::read(&text).map_err(|source| RecoverError::Corrupt { run: run.clone(), place, source })?;
+        Ok(Leftover { run, text, acts, in_cluster: false })
+    };
+    by_run.into_iter().map(leftover).collect()
+}
+
 /// What a recovery came to, for one run.
 #[derive(Debug)]
 pub struct Recovered {
@@ -159,8 +212,8 @@ pub struct Recovery<'a> {
     pub store: &'a StateStore,
     /// Reports folder.
     pub reports: &'a Path,
-    /// Who recovers, `user@host`.
-    pub by: &'a str,
+    /// Who recovers, as the lease names a holder. A guard takes its dead runner's name, whose lease then is its own.
+    pub holder: String,
     /// Take the lease of a run that still renews it.
     pub force: bool,
     /// The wall clock now.
@@ -175,7 +228,7 @@ impl Recovery<'_> {
     /// When the lease is held by a run that lives, or when the logs can't be written: then nothing was touched.
     pub async fn run(&self, leftovers: &[Leftover], wait: impl FnMut(&str)) -> Result<Vec<Recovered>, RecoverError> {
         for leftover in leftovers {
-            if let Some((_, cluster)) = leftover.acts.opened()
+            if let Some(undo_log::Opened { cluster, .. }) = leftover.acts.opened()
                 && cluster.uid != self.cluster.id().uid
             {
                 return Err(RecoverError::OtherCluster {
@@ -188,7 +241,7 @@ impl Recovery<'_> {
         let place = Place {
             cluster: self.cluster.clone(),
             namespace: self.store.namespace().to_owned(),
-            holder: format!("recover {}", self.by),
+            holder: self.holder.clone(),
         };
         place.acquire(self.wall, self.force, wait).await?;
         let (news, mut told) = mpsc::unbounded_channel();
@@ -223,6 +276,7 @@ impl Recovery<'_> {
             events,
         };
         for act in leftover.acts.pending() {
+            self.cluster.leash().let_through([reach_of_undo(&act.target)]);
             undoer.undo(&act.step, &act.fault, act.id, &act.target, &act.note, UNDO_BUDGET).await;
         }
         let mut log = undoer.log.into_inner();

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 
-use crate::cluster::{Cluster, explain, is_transient, status_of};
+use crate::cluster::{Cluster, Let, explain, is_transient, status_of};
 
 /// Label on everything that Squall keeps in the state namespace.
 pub const MANAGED: (&str, &str) = ("app.kubernetes.io/managed-by", "squall");
@@ -63,6 +63,11 @@ impl StateStore {
         format!("squall-run-{run}")
     }
 
+    /// The copy of this run may be made, written and removed.
+    fn let_through(&self, run: &str) {
+        self.cluster.leash().let_through(own(&self.namespace, "", "configmaps", &Self::object_name(run)));
+    }
+
     fn api(&self) -> kube::Api<ConfigMap> {
         self.cluster.api(&self.namespace)
     }
@@ -73,6 +78,7 @@ impl StateStore {
     ///
     /// When the API refuses, or does not answer.
     pub async fn create(&self, run: &str, text: &str) -> Result<(), StateError> {
+        self.let_through(run);
         let map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(Self::object_name(run)),
@@ -101,6 +107,7 @@ impl StateStore {
     ///
     /// When the API refuses, or does not answer.
     pub async fn write(&self, run: &str, text: &str) -> Result<(), StateError> {
+        self.let_through(run);
         let patch = Patch::Merge(serde_json::json!({ "data": { LOG_KEY: text } }));
         let name = Self::object_name(run);
         let params = PatchParams::default().validation_strict();
@@ -147,6 +154,7 @@ impl StateStore {
     ///
     /// When the API refuses, or does not answer.
     pub async fn delete(&self, run: &str) -> Result<(), StateError> {
+        self.let_through(run);
         let name = Self::object_name(run);
         let api = self.api();
         let doing = format!("delete ConfigMap {}/{name}", self.namespace);
@@ -156,6 +164,18 @@ impl StateStore {
             _ => Ok(()),
         }
     }
+}
+
+/// Changes to an object of Squall's own, and its creation, whose call does not name it.
+pub(super) fn own(namespace: &str, group: &str, resource: &str, name: &str) -> [Let; 2] {
+    let one = |name: &str| Let {
+        verb: None,
+        group: Some(group.to_owned()),
+        resource: resource.to_owned(),
+        namespace: namespace.to_owned(),
+        name: Some(name.to_owned()),
+    };
+    [one(name), one("")]
 }
 
 /// Calls with a time limit, and again after a transient error.

@@ -13,8 +13,6 @@ use crate::cluster::Cluster;
 use crate::fault::{self, Acting, Undo};
 use crate::record::{Clock, Micros, Target, UndoOutcome, What};
 
-/// How long an undo is tried again before a person is asked.
-pub(super) const UNDO_BUDGET: Duration = Duration::from_secs(120);
 /// Pause after the first failed undo; doubles up to [`UNDO_PAUSE_MAX`].
 const UNDO_PAUSE: Duration = Duration::from_millis(250);
 const UNDO_PAUSE_MAX: Duration = Duration::from_secs(5);

@@ -78,6 +78,63 @@ fn a_missing_permission_names_verb_resource_and_namespace() {
     runner.remove(&place);
 }
 
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn credentials_that_ended_or_end_too_soon_are_refused_and_say_when() {
+    use base64::Engine as _;
+    let place = deployed("token", 3);
+    place.write("experiment.yaml", &experiment(&place, &hypothesis(), &kill(&place, "app=web", 1), TIMING));
+    let roles = place.squall(&["plan", "experiment.yaml", "--rbac"]).exits(0).stdout;
+    let runner = Runner::new(&place, &roles);
+    // Ten minutes is the shortest that the API server gives: enough for this run, too short for one of an hour.
+    runner.log_in(&place, place.kubectl(&["-n", &place.state, "create", "token", "squall", "--duration=10m"]).trim());
+    runner.run(&place).exits(0);
+    let long = TIMING.replace("during: 4s", "during: 1h");
+    place.write("experiment.yaml", &experiment(&place, &hypothesis(), &kill(&place, "app=web", 1), &long));
+    let before = place.pods("web");
+    runner.run(&place).exits(3).says("the token expires at").says("log in again for longer");
+
+    let claims = base64::prelude::BASE64_URL_SAFE_NO_PAD.encode(r#"{"exp":1577836800}"#);
+    runner.log_in(&place, &format!("e30.{claims}.e30"));
+    runner.run(&place).exits(3).says(&place.context).says("the token expired at 2020-01-01T00:00:00Z: log in again");
+    runner.log_in(&place, "an-opaque-token-that-nobody-gave");
+    runner.run(&place).exits(3).says("does not accept the credentials").says("log in again");
+    assert_eq!(place.pods("web"), before);
+    runner.remove(&place);
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn what_is_declared_is_what_is_called() {
+    let place = deployed("declared", 3);
+    let stateful = crate::support::workload("db", 3, &["--drain=1s"], "/readyz")
+        .replace("kind: Deployment", "kind: StatefulSet")
+        .replacen("spec:\n", "spec:\n  serviceName: db\n", 1);
+    place.apply(&stateful);
+    place.kubectl(&["-n", &place.namespace, "rollout", "status", "statefulset/db", "--timeout=90s"]);
+    let mut declared = std::collections::BTreeSet::new();
+    let mut made = std::collections::BTreeSet::new();
+    let ns = &place.namespace;
+    let rest = "  timing: {before: 4s, after: 2s, heal: 60s}\n  limits: {pods: 4}\n";
+    for (app, kind) in [("web", "deployment"), ("db", "statefulset")] {
+        let object = format!("{{object: {kind}/{app}, namespace: {ns}, tolerance: status.readyReplicas >= 0}}");
+        for step in [
+            format!("podKill: {{pods: {{namespace: {ns}, selector: app={app}, count: 1}}}}"),
+            format!("podEvict: {{pods: {{namespace: {ns}, selector: app={app}, count: 1}}}}"),
+            format!("for: 2s\n      scale: {{workload: {kind}/{app}, namespace: {ns}, replicas: 2}}"),
+        ] {
+            // What the service does meanwhile is not what is asked here.
+            let code =
+                place.run(&experiment(&place, &["{probe: web, tolerance: success >= 1%}", &object], &step, rest)).code;
+            assert!([0, 5].contains(&code), "exit {code}");
+            declared.extend(place.declared());
+            made.extend(place.made());
+        }
+    }
+    let unused: Vec<_> = declared.difference(&made).collect();
+    assert!(unused.is_empty(), "declared and never called: {unused:#?}");
+}
+
 /// A service account with the printed roles, and a kubeconfig for it.
 struct Runner {
     kubeconfig: String,
@@ -98,6 +155,14 @@ impl Runner {
         config["users"][0]["user"] = serde_json::json!({ "token": token.trim() });
         let kubeconfig = place.write("kubeconfig", &config.to_string());
         Self { kubeconfig: kubeconfig.to_str().unwrap().to_owned(), roles: path.to_str().unwrap().to_owned() }
+    }
+
+    /// The same account with another token.
+    fn log_in(&self, place: &Place, token: &str) {
+        let text = std::fs::read_to_string(&self.kubeconfig).unwrap();
+        let mut config: serde_json::Value = serde_json::from_str(&text).unwrap();
+        config["users"][0]["user"] = serde_json::json!({ "token": token });
+        place.write("kubeconfig", &config.to_string());
     }
 
     fn run(&self, place: &Place) -> Ran {

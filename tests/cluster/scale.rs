@@ -29,7 +29,12 @@ fn hypothesis() -> [&'static str; 1] {
 
 /// Starts a long hold and returns once the workload is scaled down.
 fn started(place: &Place) -> Child {
-    let child = place.start(&experiment(place, &hypothesis(), &scale(place, 1, "60s"), REST), "\"type\":\"injected\"");
+    started_with(place, &[])
+}
+
+fn started_with(place: &Place, options: &[&str]) -> Child {
+    let hold = experiment(place, &hypothesis(), &scale(place, 1, "60s"), REST);
+    let child = place.start_with(options, &hold, "\"type\":\"injected\"");
     assert_eq!(replicas(place), 1);
     child
 }
@@ -85,7 +90,7 @@ fn a_stop_condition_undoes_and_says_six() {
 #[ignore = "needs a cluster (make e2e)"]
 fn after_kill_nine_the_local_files_are_enough_to_recover() {
     let place = place_with_three("killlocal");
-    let mut child = started(&place);
+    let mut child = started_with(&place, &["--no-guard"]);
     signal(&child, "KILL");
     child.wait().unwrap();
     assert_eq!(replicas(&place), 1, "nobody undoes a dead run's fault before recover");
@@ -102,7 +107,7 @@ fn after_kill_nine_the_local_files_are_enough_to_recover() {
 #[ignore = "needs a cluster (make e2e)"]
 fn after_kill_nine_another_machine_recovers_from_the_clusters_copy() {
     let place = place_with_three("killremote");
-    let mut child = started(&place);
+    let mut child = started_with(&place, &["--no-guard"]);
     signal(&child, "KILL");
     child.wait().unwrap();
     let run = place.run_id();
@@ -116,6 +121,86 @@ fn after_kill_nine_another_machine_recovers_from_the_clusters_copy() {
     place.squall(&["recover"]).exits(0);
     assert_eq!(replicas(&place), 3);
     place.assert_clean();
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn after_kill_nine_the_guard_takes_it_back_by_itself() {
+    let place = place_with_three("guard");
+    let mut child = started(&place);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    place.wait_for("the guard", || replicas(&place) == 3);
+    let said = || std::fs::read_to_string(place.record("guard.log").unwrap()).unwrap();
+    place.wait_for("the end of the guard", || said().contains("clean"));
+    assert!(said().contains("the runner died"), "{}", said());
+    place.squall(&["recover"]).exits(0).says("nothing is left");
+    place.assert_clean();
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn notes_on_objects_are_enough_where_no_log_is_left() {
+    let place = place_with_three("scan");
+    let mut child = started_with(&place, &["--no-guard"]);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    let run = place.run_id();
+    std::fs::remove_dir_all(place.reports()).unwrap();
+    place.kubectl(&["-n", &place.state, "delete", "configmap", &format!("squall-run-{run}")]);
+    place.squall(&["recover"]).exits(0).says("nothing is left");
+    assert_eq!(replicas(&place), 1, "without --scan nothing is known of it");
+    place.squall(&["recover", "--scan", "--namespace", &place.state]).exits(0).says("nothing is left");
+    place.squall(&["recover", "--scan", "--namespace", &place.namespace]).exits(0).says(&format!("{run}: clean"));
+    assert_eq!(replicas(&place), 3);
+    place.assert_clean();
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn a_schedule_takes_back_what_is_overdue_and_leaves_the_rest() {
+    let place = place_with_three("overdue");
+    let mut child = started_with(&place, &["--no-guard"]);
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    // The run might still be going on, for all that another machine can know.
+    place.squall(&["recover", "--overdue"]).exits(0).says("may still be going on");
+    assert_eq!(replicas(&place), 1);
+
+    // The same run, an hour later: its log says that it should be over.
+    let map = format!("squall-run-{}", place.run_id());
+    let text = place.kubectl(&["-n", &place.state, "get", "configmap", &map, "-o", "jsonpath={.data.undo\\.jsonl}"]);
+    let text = past(&text);
+    let patch = serde_json::json!({ "data": { "undo.jsonl": text } }).to_string();
+    place.kubectl(&["-n", &place.state, "patch", "configmap", &map, "--type=merge", "-p", &patch]);
+    std::fs::remove_dir_all(place.reports()).unwrap();
+    place.squall(&["recover", "--overdue"]).exits(0).says("clean");
+    assert_eq!(replicas(&place), 3);
+    place.assert_clean();
+}
+
+/// A log whose run should have been over long ago, with its chain of hashes made right again.
+fn past(text: &str) -> String {
+    let mut last = String::new();
+    let mut lines = String::new();
+    for line in text.lines() {
+        let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
+        entry["prev"] = last.into();
+        if entry["what"]["type"] == "opened" {
+            assert!(entry["what"]["until"].is_string(), "{entry}");
+            entry["what"]["until"] = "2020-01-01T00:00:00Z".into();
+        }
+        let line = entry.to_string();
+        last = sha256(&line);
+        lines += &line;
+        lines.push('\n');
+    }
+    lines
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(text.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[test]

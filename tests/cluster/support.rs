@@ -1,5 +1,6 @@
 //! A namespace of its own for each test, the real binary, and evidence when something fails.
 
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -19,6 +20,14 @@ pub(crate) struct Place {
     pub(crate) namespace: String,
     pub(crate) state: String,
     pub(crate) folder: tempfile::TempDir,
+}
+
+/// A kind of call, or the permission to make it: verb, group, resource, namespace.
+pub(crate) type Rule = (String, String, String, String);
+
+fn rule(of: &Value) -> Rule {
+    let text = |key: &str| of[key].as_str().unwrap_or_default().to_owned();
+    (text("verb"), text("group"), text("resource"), text("namespace"))
 }
 
 /// What the binary answered.
@@ -142,16 +151,38 @@ impl Place {
         Ran::of(&self.command(arguments).output().unwrap())
     }
 
-    /// Runs an experiment given as text.
+    /// Runs an experiment given as text. It may make no call that its plan does not name.
+    #[track_caller]
     pub(crate) fn run(&self, experiment: &str) -> Ran {
         self.write("experiment.yaml", experiment);
-        self.squall(&["run", "experiment.yaml"])
+        let ran = self.squall(&["run", "experiment.yaml"]);
+        let undeclared: Vec<Rule> = self.made().difference(&self.declared()).cloned().collect();
+        assert!(undeclared.is_empty(), "calls that the plan does not name: {undeclared:?}");
+        ran
+    }
+
+    /// Each kind of call that the newest run made: verb, group, resource, namespace.
+    pub(crate) fn made(&self) -> BTreeSet<Rule> {
+        let text = self.record("calls.jsonl").and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        text.lines().map(|line| rule(&serde_json::from_str(line).unwrap())).collect()
+    }
+
+    /// Each permission that the newest run's plan names.
+    pub(crate) fn declared(&self) -> BTreeSet<Rule> {
+        let text = self.record("plan.json").and_then(|path| std::fs::read_to_string(path).ok());
+        let plan: Value = text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
+        plan["permissions"].as_array().into_iter().flatten().map(rule).collect()
     }
 
     /// Starts an experiment and returns once its record has an event that contains `text`.
     pub(crate) fn start(&self, experiment: &str, text: &str) -> Child {
+        self.start_with(&[], experiment, text)
+    }
+
+    /// The same with more options of `run`.
+    pub(crate) fn start_with(&self, options: &[&str], experiment: &str, text: &str) -> Child {
         self.write("experiment.yaml", experiment);
-        let mut child = self.command(&["run", "experiment.yaml"]).spawn().unwrap();
+        let mut child = self.command(&[&["run", "experiment.yaml"], options].concat()).spawn().unwrap();
         let seen = || {
             if let Some(status) = child.try_wait().unwrap() {
                 panic!("it ended ({status}) before `{text}` was recorded");

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use kube::api::ListParams;
+use kube::core::ObjectMeta;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, status_of};
-use crate::fault::contract::{Acting, Effect, Fault as _, FaultError, Undo};
-use crate::fault::kube::{retried, write};
+use crate::fault::contract::{Acting, Effect, Fault as _, FaultError, Left, Undo};
+use crate::fault::kube::{PAGE, retried, write};
 use crate::record::Target;
 
 /// Where the undo note stands on the object.
@@ -40,6 +43,46 @@ impl OnObject {
         json!({"run": cx.run, "step": cx.step, "fault": super::Scale::ABOUT.key, "previous": note.previous, "injected": note.injected})
             .to_string()
     }
+}
+
+/// The undo notes of this fault on the objects of one kind. Reads their metadata only.
+pub(super) async fn notes_on<K>(cluster: &Cluster, namespace: Option<&str>, kind: &str) -> Result<Vec<Left>, FaultError>
+where
+    K: kube::Resource<Scope = kube::core::NamespaceResourceScope> + Clone + DeserializeOwned + std::fmt::Debug,
+    K::DynamicType: Default,
+{
+    let api = namespace.map_or_else(|| cluster.all::<K>(), |namespace| cluster.api::<K>(namespace));
+    let mut params = ListParams::default().limit(PAGE);
+    let mut left = Vec::new();
+    loop {
+        let page =
+            retried(|| api.list_metadata(&params)).await.map_err(FaultError::api(format!("list the {kind}s")))?;
+        left.extend(page.items.iter().filter_map(|object| note_on(&object.metadata, kind)));
+        match page.metadata.continue_ {
+            Some(token) if !token.is_empty() => params = params.continue_token(&token),
+            _ => return Ok(left),
+        }
+    }
+}
+
+/// The note on one object; `None` without one, or when another fault left it.
+fn note_on(meta: &ObjectMeta, kind: &str) -> Option<Left> {
+    let note: OnObject = serde_json::from_str(meta.annotations.as_ref()?.get(NOTE)?).ok()?;
+    (note.fault == super::Scale::ABOUT.key).then(|| Left {
+        run: note.run,
+        step: note.step,
+        fault: note.fault,
+        target: Target {
+            kind: kind.to_owned(),
+            namespace: meta.namespace.clone().unwrap_or_default(),
+            name: meta.name.clone().unwrap_or_default(),
+            uid: meta.uid.clone().unwrap_or_default(),
+            node: None,
+            zone: None,
+            owner: None,
+        },
+        note: json!({"previous": note.previous, "injected": note.injected}),
+    })
 }
 
 /// What of the workload matters here.
@@ -218,7 +261,7 @@ mod tests {
             Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::empty()))
         });
         let client = kube::Client::new(service, "default");
-        let cluster = Cluster::new(client, crate::record::ClusterId::default(), crate::cluster::Ledger::default());
+        let cluster = Cluster::new(client, crate::record::ClusterId::default());
         check(&Acting { cluster: &cluster, run, step: "hold" });
     }
 

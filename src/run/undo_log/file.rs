@@ -44,6 +44,15 @@ impl UndoLog {
         Ok(Self { run: run.to_owned(), file, text: complete, acts })
     }
 
+    /// The text of a log that begins with these records, for a run of which no log is left.
+    ///
+    /// # Errors
+    ///
+    /// When a record can't follow the one before.
+    pub fn anew(run: &str, wall: jiff::Timestamp, records: Vec<Record>) -> io::Result<String> {
+        Ok(extended(run, &Acts::default(), wall, records)?.1)
+    }
+
     /// Appends records and syncs them to disk in one go. When this returns, a crash can't lose them here; the cluster's copy is
     /// the caller's next step.
     ///
@@ -51,16 +60,7 @@ impl UndoLog {
     ///
     /// When a record can't follow (a bug), when the log is full, or when the disk refuses.
     pub fn append(&mut self, wall: jiff::Timestamp, records: Vec<Record>) -> io::Result<()> {
-        let mut lines = String::new();
-        let mut acts = self.acts.clone();
-        for what in records {
-            let entry =
-                Entry { v: VERSION, seq: acts.len(), run: self.run.clone(), wall, prev: acts.last.clone(), what };
-            let line = serde_json::to_string(&entry)?;
-            acts.apply(&entry, &line).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            lines.push_str(&line);
-            lines.push('\n');
-        }
+        let (acts, lines) = extended(&self.run, &self.acts, wall, records)?;
         if self.text.len() + lines.len() > MAX_BYTES {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
@@ -85,4 +85,17 @@ impl UndoLog {
     pub const fn acts(&self) -> &Acts {
         &self.acts
     }
+}
+
+/// The state after more records, and their lines.
+fn extended(run: &str, acts: &Acts, wall: jiff::Timestamp, records: Vec<Record>) -> io::Result<(Acts, String)> {
+    let (mut acts, mut lines) = (acts.clone(), String::new());
+    for what in records {
+        let entry = Entry { v: VERSION, seq: acts.len(), run: run.to_owned(), wall, prev: acts.last.clone(), what };
+        let line = serde_json::to_string(&entry)?;
+        acts.apply(&entry, &line).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        lines.push_str(&line);
+        lines.push('\n');
+    }
+    Ok((acts, lines))
 }

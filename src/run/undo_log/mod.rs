@@ -61,6 +61,9 @@ pub enum Record {
         cluster: ClusterId,
         /// Who runs it, `user@host`.
         by: String,
+        /// When the run has ended and undone at the latest, by the wall clock of its machine.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<jiff::Timestamp>,
     },
     /// A fault is about to be injected into a target.
     Prepared {
@@ -165,13 +168,22 @@ pub struct Corrupt {
     pub message: String,
 }
 
+/// What the first line says of the run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// The cluster that it acts on.
+    pub cluster: ClusterId,
+    /// When it has ended and undone at the latest, where the log says so.
+    pub until: Option<jiff::Timestamp>,
+}
+
 /// Every act of a run: the fold over its entries.
 #[derive(Debug, Clone, Default)]
 pub struct Acts {
     by_id: BTreeMap<ActId, Act>,
     next_seq: u64,
     last: String,
-    opened: Option<(String, ClusterId)>,
+    opened: Option<Opened>,
     closed: bool,
 }
 
@@ -200,8 +212,8 @@ impl Acts {
 
     fn step(&mut self, record: &Record) -> Result<(), String> {
         let (id, to, reason) = match record {
-            Record::Opened { experiment, cluster, .. } => {
-                self.opened = Some((experiment.clone(), cluster.clone()));
+            Record::Opened { cluster, until, .. } => {
+                self.opened = Some(Opened { cluster: cluster.clone(), until: *until });
                 return Ok(());
             }
             Record::Closed => {
@@ -251,9 +263,9 @@ impl Acts {
         self.by_id.get(&id)
     }
 
-    /// Name of the experiment and the cluster, from the first line.
+    /// What the first line says.
     #[must_use]
-    pub const fn opened(&self) -> Option<&(String, ClusterId)> {
+    pub const fn opened(&self) -> Option<&Opened> {
         self.opened.as_ref()
     }
 

@@ -1,0 +1,80 @@
+//! What a run may change: the plan's targets, by the verbs that their faults declare. Told to the leash below the client.
+
+use super::PlannedStep;
+use crate::cluster::Let;
+use crate::fault::Permission;
+use crate::record::Target;
+use crate::spec::Experiment;
+
+/// Every change that carrying out these steps can ask for.
+#[must_use]
+pub fn reach(experiment: &Experiment, steps: &[PlannedStep]) -> Vec<Let> {
+    let mut lets = Vec::new();
+    for step in &experiment.spec.method {
+        let planned = steps.iter().filter(|planned| planned.name == step.name.as_str());
+        let targets: Vec<&Target> = planned.flat_map(|planned| &planned.targets).collect();
+        for permission in step.fault.permissions() {
+            if matches!(permission.verb, "get" | "list" | "watch") {
+                continue;
+            }
+            lets.extend(targets.iter().filter_map(|target| one(&permission, target)));
+        }
+    }
+    lets
+}
+
+/// Changes by which a target's fault is taken back, whichever they are.
+#[must_use]
+pub fn reach_of_undo(target: &Target) -> Let {
+    Let {
+        verb: None,
+        group: None,
+        resource: plural(target),
+        namespace: target.namespace.clone(),
+        name: Some(target.name.clone()),
+    }
+}
+
+fn one(permission: &Permission, target: &Target) -> Option<Let> {
+    let namespace = permission.namespace.clone().unwrap_or_default();
+    let base = permission.resource.split('/').next().unwrap_or_default();
+    // A permission on the target's own kind is used on the target alone, one on another kind on any object of its namespace.
+    let own = base == plural(target);
+    (!own || namespace == target.namespace).then(|| Let {
+        verb: Some(permission.verb.to_owned()),
+        group: Some(permission.group.to_owned()),
+        resource: permission.resource.to_owned(),
+        namespace,
+        name: own.then(|| target.name.clone()),
+    })
+}
+
+fn plural(target: &Target) -> String {
+    format!("{}s", target.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{experiment, pod, step};
+
+    #[test]
+    fn a_run_reaches_its_targets_by_its_faults_verbs_only() {
+        let kill = r#"[{"name": "k", "podKill": {"pods": {"namespace": "shop", "selector": "app=web"}}}]"#;
+        let lets = reach(&experiment(kill), &[step("k", 0, vec![pod("shop", "web-1"), pod("shop", "web-2")])]);
+        let seen: Vec<String> = lets
+            .iter()
+            .map(|l| {
+                format!("{} {} {}/{}", l.verb.as_deref().unwrap(), l.resource, l.namespace, l.name.as_deref().unwrap())
+            })
+            .collect();
+        assert_eq!(seen, ["delete pods shop/web-1", "delete pods shop/web-2"]);
+        assert!(reach(&experiment(kill), &[step("k", 0, Vec::new())]).is_empty());
+    }
+
+    #[test]
+    fn an_undo_reaches_its_target_only() {
+        let back = reach_of_undo(&Target { kind: "deployment".into(), ..pod("shop", "web") });
+        assert_eq!((back.resource.as_str(), back.name.as_deref()), ("deployments", Some("web")));
+    }
+}
