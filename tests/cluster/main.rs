@@ -12,6 +12,7 @@
 )]
 
 mod bed;
+mod catalogue;
 mod job;
 mod pods;
 mod safety;

@@ -121,7 +121,7 @@ fn what_is_declared_is_what_is_called() {
         for step in [
             format!("podKill: {{pods: {{namespace: {ns}, selector: app={app}, count: 1}}}}"),
             format!("podEvict: {{pods: {{namespace: {ns}, selector: app={app}, count: 1}}}}"),
-            format!("for: 2s\n      scale: {{workload: {kind}/{app}, namespace: {ns}, replicas: 2}}"),
+            format!("for: 6s\n      scale: {{workload: {kind}/{app}, namespace: {ns}, replicas: 2}}"),
         ] {
             // What the service does meanwhile is not what is asked here.
             let code =

@@ -13,13 +13,13 @@ fn scale(place: &Place, replicas: u32, hold: &str) -> String {
 
 const REST: &str = "  timing: {before: 4s, after: 4s, heal: 60s}\n  limits: {pods: 2}\n";
 
-fn place_with_three(name: &str) -> Place {
+pub(crate) fn place_with_three(name: &str) -> Place {
     let place = Place::new(name);
     place.deploy("web", 3, &["--drain=2s"], "/readyz");
     place
 }
 
-fn replicas(place: &Place) -> i64 {
+pub(crate) fn replicas(place: &Place) -> i64 {
     place.get("deployment/web")["spec"]["replicas"].as_i64().unwrap()
 }
 
@@ -32,7 +32,7 @@ fn started(place: &Place) -> Child {
     started_with(place, &[])
 }
 
-fn started_with(place: &Place, options: &[&str]) -> Child {
+pub(crate) fn started_with(place: &Place, options: &[&str]) -> Child {
     let hold = experiment(place, &hypothesis(), &scale(place, 1, "60s"), REST);
     let child = place.start_with(options, &hold, "\"type\":\"injected\"");
     assert_eq!(replicas(place), 1);
@@ -154,53 +154,6 @@ fn notes_on_objects_are_enough_where_no_log_is_left() {
     place.squall(&["recover", "--scan", "--namespace", &place.namespace]).exits(0).says(&format!("{run}: clean"));
     assert_eq!(replicas(&place), 3);
     place.assert_clean();
-}
-
-#[test]
-#[ignore = "needs a cluster (make e2e)"]
-fn a_schedule_takes_back_what_is_overdue_and_leaves_the_rest() {
-    let place = place_with_three("overdue");
-    let mut child = started_with(&place, &["--no-guard"]);
-    signal(&child, "KILL");
-    child.wait().unwrap();
-    // The run might still be going on, for all that another machine can know.
-    place.squall(&["recover", "--overdue"]).exits(0).says("may still be going on");
-    assert_eq!(replicas(&place), 1);
-
-    // The same run, an hour later: its log says that it should be over.
-    let map = format!("squall-run-{}", place.run_id());
-    let text = place.kubectl(&["-n", &place.state, "get", "configmap", &map, "-o", "jsonpath={.data.undo\\.jsonl}"]);
-    let text = past(&text);
-    let patch = serde_json::json!({ "data": { "undo.jsonl": text } }).to_string();
-    place.kubectl(&["-n", &place.state, "patch", "configmap", &map, "--type=merge", "-p", &patch]);
-    std::fs::remove_dir_all(place.reports()).unwrap();
-    place.squall(&["recover", "--overdue"]).exits(0).says("clean");
-    assert_eq!(replicas(&place), 3);
-    place.assert_clean();
-}
-
-/// A log whose run should have been over long ago, with its chain of hashes made right again.
-fn past(text: &str) -> String {
-    let mut last = String::new();
-    let mut lines = String::new();
-    for line in text.lines() {
-        let mut entry: serde_json::Value = serde_json::from_str(line).unwrap();
-        entry["prev"] = last.into();
-        if entry["what"]["type"] == "opened" {
-            assert!(entry["what"]["until"].is_string(), "{entry}");
-            entry["what"]["until"] = "2020-01-01T00:00:00Z".into();
-        }
-        let line = entry.to_string();
-        last = sha256(&line);
-        lines += &line;
-        lines.push('\n');
-    }
-    lines
-}
-
-fn sha256(text: &str) -> String {
-    use sha2::Digest as _;
-    sha2::Sha256::digest(text.as_bytes()).iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 #[test]

@@ -1,0 +1,102 @@
+//! What holds for every fault of the catalogue: its experiment passes, and its undo finishes from wherever a crash left it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::Place;
+
+/// Every file of `experiments/` on the application of `make demo`. Phases are only as long as the samples need, and requests have
+/// the patience of a machine that carries the whole cluster too; everything else is as the file says.
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn each_experiment_of_the_catalogue_passes_on_the_demo_application() {
+    let place = Place::new("catalogue");
+    let here = |text: &str| {
+        text.replace("namespace: shop", &format!("namespace: {}", place.namespace))
+            .replace("namespaces: [shop]", &format!("namespaces: [{}]", place.namespace))
+            .replace("web.shop.svc", &format!("web.{}.svc", place.namespace))
+    };
+    let demo = include_str!("../../deploy/demo.yaml");
+    // The namespaces are there already, under this test's names.
+    let objects: Vec<&str> = demo.split("---\n").filter(|object| !object.contains("kind: Namespace")).collect();
+    place.apply(&here(&objects.join("---\n")));
+    let mut files: Vec<_> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    let mut faults = Vec::new();
+    for file in files {
+        place.kubectl(&["-n", &place.namespace, "rollout", "status", "deployment/web", "--timeout=90s"]);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let timing = "timing: {before: 20s, during: 60s, after: 30s}";
+        assert!(text.contains(timing), "{} has another timing", file.display());
+        let text = here(&text)
+            .replace(timing, "timing: {before: 16s, during: 35s, after: 16s}")
+            .replace("timeout: 500ms", "timeout: 2s");
+        place.run(&text).exits(0);
+        faults.extend(place.events("injected").iter().map(|injected| injected["fault"].as_str().unwrap().to_owned()));
+        place.assert_clean();
+    }
+    let all: Vec<&str> = squall::fault::CATALOGUE.iter().map(|about| about.key).collect();
+    for key in all {
+        assert!(faults.iter().any(|fault| fault == key), "no experiment injects {key}");
+    }
+}
+
+/// Every instant at which a runner may die between the announcement of a fault and the end of its undo: each length of the log, with
+/// the object as it was and as the fault leaves it.
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn an_undo_finishes_from_wherever_a_crash_left_it() {
+    let place = Place::new("crash");
+    place.deploy("web", 3, &["--drain=1s"], "/readyz");
+    let step =
+        format!("for: 1s\n      scale: {{workload: deployment/web, namespace: {}, replicas: 2}}", place.namespace);
+    let rest = "  timing: {before: 4s, after: 1s, heal: 60s}\n";
+    let experiment = crate::support::experiment(&place, &["{probe: web, tolerance: outage <= 60s}"], &step, rest);
+    place.run(&experiment).exits(0);
+    let run = place.run_id();
+    let log = place.record("undo.jsonl").unwrap();
+    let whole = std::fs::read_to_string(&log).unwrap();
+    let lines: Vec<&str> = whole.split_inclusive('\n').collect();
+    let kinds: Vec<Value> =
+        lines.iter().map(|l| serde_json::from_str::<Value>(l).unwrap()["what"]["type"].clone()).collect();
+    assert_eq!(kinds, ["opened", "prepared", "injected", "undoing", "undone", "closed"]);
+    let note = note_on_object(&run, lines[1]);
+
+    for length in 2..=4 {
+        for harmed in [false, true] {
+            for torn in ["", "{\"v\":1,\"seq\""] {
+                harm(&place, harmed, &note);
+                std::fs::write(&log, lines[..length].concat() + torn).unwrap();
+                place.squall(&["recover", &run]).exits(0).says("clean");
+                let web = place.get("deployment/web");
+                let case = format!("after {:?}, harmed: {harmed}, torn: {}", kinds[length - 1], !torn.is_empty());
+                assert_eq!(web["spec"]["replicas"], 3, "{case}");
+                assert_eq!(web["metadata"]["annotations"]["squall.dev/undo"], Value::Null, "{case}");
+                place.squall(&["recover"]).exits(0).says("nothing is left");
+            }
+        }
+    }
+    place.assert_clean();
+}
+
+/// The note that `scale` leaves on the object, from its record in the log.
+fn note_on_object(run: &str, prepared: &str) -> String {
+    let prepared: Value = serde_json::from_str(prepared).unwrap();
+    let what = &prepared["what"];
+    json!({
+        "run": run, "step": what["step"], "fault": what["fault"],
+        "previous": what["note"]["previous"], "injected": what["note"]["injected"],
+    })
+    .to_string()
+}
+
+/// Puts the workload into the state that the fault leaves, or into its own.
+fn harm(place: &Place, harmed: bool, note: &str) {
+    let (replicas, note) = if harmed { (2, Value::from(note)) } else { (3, Value::Null) };
+    let patch = json!({"metadata": {"annotations": {"squall.dev/undo": note}}, "spec": {"replicas": replicas}});
+    place.kubectl(&["-n", &place.namespace, "patch", "deployment/web", "--type=merge", "-p", &patch.to_string()]);
+}
