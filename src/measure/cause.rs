@@ -177,7 +177,7 @@ mod tests {
         let only = [mark(8_500, MarkKind::Injected, "node/a")];
         assert_eq!(
             cause(&outage(), &only).as_deref(),
-            Some("node/a was the target of kill-one, injected 1.5 s before")
+            Some("node/a was the target of kill-one, injected 1.50 s before")
         );
         let own = [mark(10_400, MarkKind::NodeNotReady, "node/b")];
         assert_eq!(cause(&outage(), &own).as_deref(), Some("node/b was not ready 400 ms after"));

@@ -93,7 +93,7 @@ impl Distribution {
 /// Quantiles that summaries name, besides `min`, `mean` and `max`.
 const NAMED: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("p99.9", 0.999)];
 
-/// The named quantiles of these latencies, exact, in whole microseconds (rounded down). A quantile that so few samples can't
+/// The named quantiles of these latencies, exact, in whole microseconds, as a judgement writes them. A quantile that so few samples can't
 /// support is left out; all of it is empty without samples.
 #[must_use]
 pub fn quantiles(mut latencies: Vec<Nanos>) -> BTreeMap<String, u64> {
@@ -103,15 +103,16 @@ pub fn quantiles(mut latencies: Vec<Nanos>) -> BTreeMap<String, u64> {
     let (Some(&min), Some(&max)) = (latencies.first(), latencies.last()) else {
         return named;
     };
-    named.insert("min".to_owned(), min / 1_000);
-    named.insert("max".to_owned(), max / 1_000);
+    let micros = |latency: Nanos| (latency + 500) / 1_000;
+    named.insert("min".to_owned(), micros(min));
+    named.insert("max".to_owned(), micros(max));
     let sum: u128 = latencies.iter().map(|&latency| u128::from(latency)).sum();
     named.insert("mean".to_owned(), u64::try_from(sum / u128::from(n) / 1_000).unwrap_or(u64::MAX));
     for (name, quantile) in NAMED {
         if stats::samples_for_quantile(quantile).is_some_and(|needed| n >= needed)
             && let Some(latency) = nth(&latencies, stats::rank(quantile, n))
         {
-            named.insert(name.to_owned(), latency / 1_000);
+            named.insert(name.to_owned(), micros(latency));
         }
     }
     named

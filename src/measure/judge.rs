@@ -11,7 +11,7 @@ use super::recovery::{Recoveries, Recovery};
 use super::series::{Phases, Row, Series, nanos, rows_within, seconds};
 use super::tally::Tally;
 use super::tolerance::{meets, miss_text, name, needed_samples, value_text};
-use super::words::{count, counted, plain_time};
+use super::words::{count, counted, given_time, plain_time};
 use crate::probe::{Nanos, StreamKind};
 use crate::record::{Judgement, Phase, Verdict};
 use crate::scalar::{Measure, Tolerance};
@@ -154,7 +154,7 @@ impl Hypothesis<'_> {
         judgement.measured = if value.is_finite() {
             value_text(self.tolerance, value)
         } else {
-            format!("above {}", plain_time(series.timeout().as_secs_f64()))
+            format!("above {}", given_time(series.timeout().as_secs_f64()))
         };
         let met = meets(self.tolerance, value);
         if !reading.tally.covered() {
@@ -184,7 +184,7 @@ impl Hypothesis<'_> {
                 "phase `{}` lasted {}, shorter than the window of {}",
                 phase.label(),
                 plain_time(seconds(length)),
-                plain_time(window.as_secs_f64())
+                given_time(window.as_secs_f64())
             ),
             _ if reading.tally.planned() > 0 => uncovered(&reading.tally),
             _ => format!("nothing was measured in phase `{}`", phase.label()),
@@ -197,7 +197,7 @@ impl Hypothesis<'_> {
             let to = from.saturating_add(nanos(over));
             let tally = Tally::of(rows_within(rows, from..to));
             let from = plain_time(seconds(to_millis(from)));
-            (tally, format!(" in the worst {}, from {from} into the run", plain_time(over.as_secs_f64())))
+            (tally, format!(" in the worst {}, from {from} into the run", given_time(over.as_secs_f64())))
         });
         let (tally, window) = inside.unwrap_or_else(|| (reading.tally.clone(), String::new()));
         let name = name(self.tolerance.measure);

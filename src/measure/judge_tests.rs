@@ -115,7 +115,7 @@ fn the_longest_outage_decides_once_per_run() {
     assert_eq!(outage.interval, Some((2.49, 2.51)));
     assert_eq!(
         outage.reason,
-        "the longest outage lasted 2.5 s, above 2 s, from 46 s into the run: 250 of 250 failed (connect-refused 250)"
+        "the longest outage lasted 2.50 s, above 2 s, from 46.0 s into the run: 250 of 250 failed (connect-refused 250)"
     );
     assert_eq!(during(&tolerance, run(|script| script.bad(200))).verdict, Verdict::Held);
     assert_eq!(during(&tolerance, run(|script| script)).measured, "none");
@@ -129,7 +129,7 @@ fn an_outage_in_the_dark_is_unproven_and_one_that_was_seen_is_not() {
     // 1 s seen, then 1.5 s in the dark.
     let dark = during(&tolerance, run(|script| script.bad(100).unknown(150)));
     assert_eq!((dark.verdict, dark.value), (Verdict::Unproven, Some(1.0)));
-    assert_eq!(dark.reason, "1 s was seen, but it may have lasted 2.5 s: the probe did not see the rest");
+    assert_eq!(dark.reason, "1.00 s was seen, but it may have lasted 2.50 s: the probe did not see the rest");
     let seen = during(&tolerance, run(|script| script.bad(201).unknown(1_500)));
     assert_eq!((seen.verdict, seen.value), (Verdict::Deviated, Some(2.01)));
     // Nothing failed, but 2.1 s were not seen: an outage could hide there.
@@ -145,18 +145,18 @@ fn recovery_is_from_the_injection_to_the_first_window_that_meets_the_rest() {
         judge(&hypotheses, &[series], &PHASES, injections).into_iter().find(|j| j.index == 4).unwrap()
     };
     let fast = judged(run(|script| script.good(100).bad(700)), &[40 * S]);
-    assert_eq!((fast.verdict, fast.value, fast.measured.as_str()), (Verdict::Held, Some(8.0), "8 s"));
+    assert_eq!((fast.verdict, fast.value, fast.measured.as_str()), (Verdict::Held, Some(8.0), "8.00 s"));
     assert_eq!((fast.phase, judged(run(|s| s), &[40 * S]).value), (None, Some(0.0)));
     assert_eq!(judged(run(|s| s), &[]).verdict, Verdict::Unproven);
     let slow = judged(run(|script| script.bad(3_500)), &[40 * S]);
-    assert_eq!(slow.reason, "recovered 35 s after the injection at 40 s, above 30 s");
+    assert_eq!(slow.reason, "recovered 35.0 s after the injection at 40.0 s, above 30 s");
     // Two injections: the slower one decides.
     let two = run(|script| script.bad(100).good(1_900).bad(600));
     assert_eq!(judged(two, &[60 * S, 40 * S]).value, Some(6.0));
     let never = Script::at("100/s").good(4_000).bad(8_000).finished();
     let never = judged(never, &[40 * S]);
     assert_eq!((never.verdict, never.value, never.measured.as_str()), (Verdict::Deviated, None, "never"));
-    assert!(never.reason.starts_with("not recovered from the injection at 40 s"), "{}", never.reason);
+    assert!(never.reason.starts_with("not recovered from the injection at 40.0 s"), "{}", never.reason);
 }
 
 #[test]
@@ -166,12 +166,12 @@ fn a_window_judges_the_worst_of_it() {
     assert_eq!((found.verdict, found.value, found.samples), (Verdict::Deviated, Some(0.4), 1_000));
     assert_eq!(
         found.reason,
-        "success was 40 %, below 50 % in the worst 10 s, from 46 s into the run: 600 of 1,000 failed (connect-refused 600)"
+        "success was 40.00 %, below 50 % in the worst 10 s, from 46.0 s into the run: 600 of 1,000 failed (connect-refused 600)"
     );
     let long = over(ratio(Comparison::AtLeast, 0.5), Duration::from_secs(60));
     assert_eq!(
         during(&long, run(|script| script)).reason,
-        "phase `during` lasted 40 s, shorter than the window of 60 s"
+        "phase `during` lasted 40.0 s, shorter than the window of 1 min 00 s"
     );
 }
 
@@ -179,7 +179,7 @@ fn a_window_judges_the_worst_of_it() {
 fn downtime_adds_up() {
     let tolerance = at_most(Measure::Downtime, Duration::from_secs(1));
     let found = during(&tolerance, run(|script| script.bad(60).good(900).bad(60)));
-    assert_eq!(found.reason, "downtime was 1.2 s, above 1 s: 120 of 4,000 failed (connect-refused 120)");
+    assert_eq!(found.reason, "downtime was 1.20 s, above 1 s: 120 of 4,000 failed (connect-refused 120)");
     assert_eq!(during(&tolerance, run(|script| script.bad(100))).verdict, Verdict::Held);
 }
 

@@ -220,13 +220,13 @@ mod tests {
         assert_eq!(verdicts(&track), [Verdict::Held, Verdict::Deviated, Verdict::Held]);
         let during = track.judge(4, Phase::During, &PHASES);
         assert_eq!((during.measured.as_str(), during.value, during.index), ("1", Some(1.0), 4));
-        assert_eq!(during.reason, "`status.availableReplicas` was 1 at 12 s into the run");
+        assert_eq!(during.reason, "`status.availableReplicas` was 1 at 12.0 s into the run");
         // A state from before that still holds violates the phase from its first instant.
         let mut track = ObjectTrack::new("deployment/web", replicas());
         track.state(0, Some(&web(1)));
         track.state(15 * S, Some(&web(2)));
         let during = track.judge(0, Phase::During, &PHASES);
-        assert_eq!(during.reason, "`status.availableReplicas` was 1 at 10 s into the run");
+        assert_eq!(during.reason, "`status.availableReplicas` was 1 at 10.0 s into the run");
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         track.blind(19 * S, 21 * S);
         assert_eq!(verdicts(&track), [Verdict::Unproven; 3]);
         let after = track.judge(0, Phase::After, &PHASES);
-        assert_eq!(after.reason, "deployment/web could not be seen for 2 s");
+        assert_eq!(after.reason, "deployment/web could not be seen for 2.00 s");
         track.state(22 * S, Some(&web(0)));
         assert_eq!(verdicts(&track), [Verdict::Unproven, Verdict::Unproven, Verdict::Deviated]);
         assert_eq!(track.judge(0, Phase::After, &PHASES).measured, "0");

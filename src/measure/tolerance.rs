@@ -88,8 +88,8 @@ pub(super) fn miss_text(tolerance: &Tolerance) -> String {
     };
     let bound = bound(tolerance);
     let bound = match tolerance.bound {
-        Bound::Ratio(_) => words::percent(bound, f64::NAN),
-        Bound::Time(_) => words::plain_time(bound),
+        Bound::Ratio(_) => words::given_percent(bound),
+        Bound::Time(_) => words::given_time(bound),
     };
     format!("{side} {bound}")
 }

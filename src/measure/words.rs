@@ -1,64 +1,54 @@
-//! Numbers as people read them.
+//! Measured values beside the bound that they hold or miss.
 
-/// A count with its thousands set off: `1,203`.
-pub(super) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// A count of things: `1 request`, `1,203 requests`.
-pub(super) fn counted(n: u64, thing: &str) -> String {
-    format!("{} {thing}{}", count(n), if n == 1 { "" } else { "s" })
-}
+use crate::scalar::words;
+pub(super) use crate::scalar::words::{count, plural as counted};
 
 /// A ratio in percent: `99.95 %`. Takes as many decimals as it needs to differ from `bound`, if it does.
 pub(super) fn percent(ratio: f64, bound: f64) -> String {
-    distinct(ratio, bound, 2, |value, decimals| format!("{} %", trimmed(value * 100.0, decimals)))
+    let longer = |value: f64, decimals: usize| format!("{:.decimals$} %", value * 100.0);
+    distinct(ratio, bound, words::percent, longer)
 }
 
-/// A time in seconds, in the unit that suits it: `812 ms`, `1.2 s`. Takes as many decimals as it needs to differ from `bound`.
+/// A time in seconds, in the unit that suits it: `812 ms`, `1.20 s`. Takes as many decimals as it needs to differ from `bound`.
 pub(super) fn time(seconds: f64, bound: f64) -> String {
-    if !seconds.is_finite() {
-        return "for ever".to_owned();
-    }
-    distinct(seconds, bound, 2, |value, decimals| {
-        if value == 0.0 {
-            "0 s".to_owned()
-        } else if value.abs() < 1e-3 {
-            format!("{} µs", trimmed(value * 1e6, decimals.saturating_sub(2)))
-        } else if value.abs() < 1.0 {
-            let whole = if value < 0.01 { decimals } else { decimals.saturating_sub(2) };
-            format!("{} ms", trimmed(value * 1e3, whole))
-        } else {
-            format!("{} s", trimmed(value, decimals))
-        }
-    })
+    let longer = |value: f64, decimals: usize| {
+        if value.abs() < 1.0 { format!("{:.decimals$} ms", value * 1e3) } else { format!("{value:.decimals$} s") }
+    };
+    distinct(seconds, bound, plain_time, longer)
 }
 
 /// A time with nothing to tell it apart from.
 pub(super) fn plain_time(seconds: f64) -> String {
-    time(seconds, f64::NAN)
+    if seconds.is_finite() { words::seconds(seconds) } else { "for ever".to_owned() }
 }
 
-/// More decimals until two values that differ read differently: "99.9 %, below 99.9 %" tells nobody anything.
-fn distinct(value: f64, bound: f64, decimals: usize, text: impl Fn(f64, usize) -> String) -> String {
-    let same = bound.is_nan() || super::tolerance::same(value, bound);
-    (decimals..10)
-        .map(|decimals| (text(value, decimals), text(bound, decimals)))
-        .find(|(value, bound)| same || value != bound)
-        .map_or_else(|| text(value, 10), |(value, _)| value)
+/// A time that somebody wrote down, without the zeros that a measured one has: `2 s`.
+pub(super) fn given_time(seconds: f64) -> String {
+    trimmed(&plain_time(seconds))
 }
 
-fn trimmed(value: f64, decimals: usize) -> String {
-    let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+/// A percentage that somebody wrote down: `99.9 %`.
+pub(super) fn given_percent(ratio: f64) -> String {
+    trimmed(&words::percent(ratio))
+}
+
+fn trimmed(text: &str) -> String {
+    match text.split_once(' ') {
+        Some((number, unit)) if number.contains('.') => {
+            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// More decimals until two values that differ read differently: "99.90 %, below 99.90 %" tells nobody anything.
+fn distinct(value: f64, bound: f64, plain: impl Fn(f64) -> String, longer: impl Fn(f64, usize) -> String) -> String {
+    let text = plain(value);
+    if !value.is_finite() || bound.is_nan() || super::tolerance::same(value, bound) || text != plain(bound) {
+        return text;
+    }
+    let differs = |decimals: &usize| longer(value, *decimals) != longer(bound, *decimals);
+    longer(value, (1..10).find(differs).unwrap_or(10))
 }
 
 #[cfg(test)]
@@ -66,25 +56,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_read_well() {
-        assert_eq!([count(0), count(999), count(1_203), count(1_000_000)], ["0", "999", "1,203", "1,000,000"]);
-        assert_eq!([counted(1, "request"), counted(2_000, "request")], ["1 request", "2,000 requests"]);
-    }
-
-    #[test]
-    fn times_take_the_unit_that_suits() {
-        let cases = [(0.0, "0 s"), (0.000_25, "250 µs"), (0.001_5, "1.5 ms"), (0.812_4, "812 ms"), (1.2, "1.2 s")];
-        for (seconds, text) in cases {
-            assert_eq!(plain_time(seconds), text);
-        }
-    }
-
-    #[test]
     fn a_value_never_reads_like_the_bound_that_it_misses() {
-        assert_eq!(percent(0.998_967, 0.999), "99.9 %".replace("99.9", "99.897"));
-        assert_eq!(percent(0.999, 0.999), "99.9 %");
+        assert_eq!(percent(0.998_967, 0.999), "99.897 %");
+        assert_eq!(percent(0.999, 0.999), "99.90 %");
         assert_eq!(percent(0.999_999, 1.0), "99.9999 %");
         assert_eq!(time(2.004, 2.0), "2.004 s");
         assert_eq!(time(0.100_3, 0.1), "100.3 ms");
+        assert_eq!(time(1.2, 2.0), "1.20 s");
+        assert_eq!(time(f64::INFINITY, 2.0), "for ever");
+    }
+
+    #[test]
+    fn what_was_given_is_written_as_it_was_given() {
+        assert_eq!([2.0, 0.1, 2.5, 120.0].map(given_time), ["2 s", "100 ms", "2.5 s", "2 min 00 s"]);
+        assert_eq!([0.999, 0.5, 1.0].map(given_percent), ["99.9 %", "50 %", "100 %"]);
     }
 }

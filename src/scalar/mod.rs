@@ -12,6 +12,7 @@ mod rate;
 mod selector;
 mod text;
 mod tolerance;
+pub mod words;
 
 pub use duration::Duration;
 pub use name::Name;

@@ -129,6 +129,9 @@ fn state_of(change: Change, state: &BTreeMap<String, String>) -> State {
     }
 }
 
+/// Letters of a lane's name that fit left of the chart.
+pub(super) const LETTERS: usize = 22;
+
 /// Draws the lanes from `y` down and returns where they end.
 pub(super) fn draw(out: &mut String, lanes: &[Lane], hidden: usize, time: &TimeScale, mut y: f64) -> f64 {
     if lanes.is_empty() {
@@ -138,7 +141,7 @@ pub(super) fn draw(out: &mut String, lanes: &[Lane], hidden: usize, time: &TimeS
     y += 18.0;
     for lane in lanes {
         let words = if lane.kind == "event" { lane.name.clone() } else { format!("{} {}", lane.kind, lane.name) };
-        let shown = tail(&words, 24);
+        let shown = tail(&words, LETTERS);
         put!(
             out,
             "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}<title>{}</title></text>",

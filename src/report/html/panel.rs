@@ -103,7 +103,7 @@ pub(super) fn thin(out: &mut String, stream: &Series, look: &Look<'_>, y: f64) -
         "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
         X0 - 6.0,
         y + 10.0,
-        Esc(&super::lanes::tail(&stream.name(), 24))
+        Esc(&super::lanes::tail(&stream.name(), super::lanes::LETTERS))
     );
     put!(out, "<line class=\"grid\" x1=\"{X0}\" y1=\"{:.1}\" x2=\"{X1}\" y2=\"{:.1}\"/>\n", y + 13.0, y + 13.0);
     stacked(out, stream, look, y + 13.0, 12.0);
