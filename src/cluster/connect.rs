@@ -151,6 +151,8 @@ fn innermost(error: &dyn std::error::Error) -> String {
 fn build(config: &kube::Config, ledger: &Ledger, leash: &Leash) -> Result<kube::Client, kube::Error> {
     let mut connector = hyper_util::client::legacy::connect::HttpConnector::new();
     connector.enforce_http(false);
+    // A request's head and body are two writes: with Nagle's algorithm the second waits for the server's delayed ACK, some 40 ms.
+    connector.set_nodelay(true);
     connector.set_connect_timeout(config.connect_timeout);
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let http: hyper_util::client::legacy::Client<_, Body> =

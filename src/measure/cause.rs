@@ -60,6 +60,8 @@ pub struct Mark {
     pub step: String,
 }
 
+/// The class of requests that explain themselves: see [`crate::probe::Class::ConnectTimeoutSamePort`].
+const SAME_PORT: &str = "connect-timeout-same-port";
 /// How long before a window a mark may lie and still explain it.
 const BEFORE: Micros = 30_000_000;
 /// How long after its begin: what a watch shows comes later than what it did to requests.
@@ -74,6 +76,13 @@ const HALF: f64 = 2_000_000.0;
 /// with it, and so is how long the object's endpoint stayed in service while requests failed.
 #[must_use]
 pub fn cause(outage: &Outage, marks: &[Mark]) -> Option<String> {
+    let same_port = outage.classes.get(SAME_PORT).copied().unwrap_or(0);
+    if same_port * 2 > outage.bad {
+        return Some(
+            "these source ports had timed out before: the connection tracking of a node still sends them to an endpoint that is gone"
+                .to_owned(),
+        );
+    }
     let near = |mark: &&Mark| mark.at >= outage.from - BEFORE && mark.at <= outage.from + AFTER;
     let mut best: Option<(&Mark, f64)> = None;
     for mark in marks.iter().filter(near) {

@@ -20,8 +20,8 @@ use super::schedule::Schedule;
 use super::stall::{Span, StallWatch};
 use super::transport::{Answer, Exchange, Slot, Transport};
 
-/// How often samples are handed over.
-const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// How often samples are handed over: a phase ends as soon as its last ones are known.
+const FLUSH_EVERY: Duration = Duration::from_millis(20);
 /// So many samples are handed over at once, without waiting for the next time.
 const BATCH_FULL: usize = 8192;
 

@@ -98,7 +98,7 @@ impl Engine {
         (Self { batches, control, summary }, Outlet { batches: batch_in, told, summary: summary_in })
     }
 
-    /// The next batch; a stream has one at least every 100 ms. `None` once the engine was stopped and everything is handed over.
+    /// The next batch; a stream has one at least every 20 ms. `None` once the engine was stopped and everything is handed over.
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<Batch> {
         self.batches.recv().await

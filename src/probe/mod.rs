@@ -18,7 +18,7 @@
 //! Schedule ──▶ drive (one loop; pacer: timerfd or tokio's clock) ──▶ Transport (HTTP, or the lab's) ──▶ Exchange
 //!                │                                                                                       │
 //!                └──────────────────────────▶ Ledger ◀───────────── StallWatch ◀─────────────────────────┘
-//!                                               └──▶ Batch (every 100 ms)
+//!                                               └──▶ Batch (every 20 ms)
 //! ```
 //! [`Engine::start`] runs it in real time on a thread of its own; [`Engine::inline`] on the caller's runtime, over any transport, and
 //! so in virtual time under tokio's paused clock.

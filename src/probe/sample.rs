@@ -68,6 +68,9 @@ pub enum Class {
     ConnectReset,
     /// The connection did not open in time.
     ConnectTimeout,
+    /// The connection did not open in time, from a source port on which the last one did not either, within two minutes: most
+    /// likely NAT on the way still sends that port to where the first one went.
+    ConnectTimeoutSamePort,
     /// Host or network unreachable.
     ConnectUnreachable,
     /// Any other failure to connect.
@@ -121,6 +124,7 @@ impl Class {
             Self::ConnectRefused
             | Self::ConnectReset
             | Self::ConnectTimeout
+            | Self::ConnectTimeoutSamePort
             | Self::ConnectUnreachable
             | Self::ConnectOther => Step::Connect,
             Self::TlsTimeout | Self::TlsCertificate | Self::TlsClosed | Self::TlsOther => Step::Tls,

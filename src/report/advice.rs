@@ -7,7 +7,7 @@ use super::format::{self, duration, plural};
 use super::model::{Advice, Report};
 use crate::measure::needed_samples;
 use crate::probe::StreamKind;
-use crate::record::{Injection, Judgement, Phase, RunVerdict, UndoOutcome, Verdict};
+use crate::record::{Injection, Judgement, Outage, Phase, RunVerdict, UndoOutcome, Verdict};
 use crate::scalar::Rate;
 
 /// A detection slower than this is worth a word: three of the kubelet's default periods take up to 30 s.
@@ -139,52 +139,63 @@ fn targets(report: &Report, next: &mut Vec<Advice>) {
     }
 }
 
-/// What each kind of outage usually means.
+/// What each kind of outage usually means; outages of one kind are told together.
 fn outages(report: &Report, next: &mut Vec<Advice>) {
+    let mut kinds: Vec<(String, Vec<String>)> = Vec::new();
     for outage in &report.outages {
-        let where_ =
+        let Some(meaning) = meaning(outage) else { continue };
+        let place =
             format!("{} ({})", format::stream(&outage.probe, outage.stream), duration(report.outage_length(outage)));
-        let cause = outage.cause.as_deref().unwrap_or_default().to_lowercase();
-        let share = |prefixes: &[&str]| {
-            let n: u64 =
-                outage.classes.iter().filter(|(c, _)| prefixes.iter().any(|p| c.starts_with(p))).map(|(_, n)| n).sum();
-            n * 2 > outage.bad
-        };
-        let text = if share(&["dns-"]) {
-            format!(
-                "{where_}: the name did not resolve. Look at CoreDNS and its endpoints; a client-side cache would have covered it."
-            )
-        } else if share(&["reused-closed", "send-reset"]) && outage.stream == StreamKind::KeptAlive {
-            format!(
-                "{where_}: kept-alive connections were cut. Let the server finish them on SIGTERM (`Connection: close`, a drain time), or let \
-                 clients retry idempotent requests on a new connection."
-            )
-        } else if ["terminat", "gone", "removed", "(podkill)", "(podevict)"].iter().any(|word| cause.contains(word)) {
-            format!(
-                "{where_}: requests still reached a pod that was going away. A `preStop` sleep longer than the time to mitigation keeps it \
-                 serving until every client has learnt; check that the server keeps accepting after SIGTERM."
-            )
-        } else if share(&["connect-timeout", "connect-unreachable"]) {
-            format!(
-                "{where_}: packets went to an address that no longer answered. Shorter connect timeouts and one retry on another \
-                 endpoint hide this from users."
-            )
-        } else if cause.contains("not ready") || cause.contains("no longer ready") || share(&["status-5"]) {
-            format!(
-                "{where_}: a pod answered while it was not able to. Its readiness probe should fail before its users' requests do."
-            )
-        } else if outage.cause.is_none() {
-            let until = outage.to.unwrap_or(outage.last_bad);
-            format!(
-                "{where_}: nothing on the timeline explains it. Read the logs between {} and {}.",
-                format::instant(outage.from),
-                format::instant(until)
-            )
-        } else {
-            continue;
-        };
-        say(next, text, None);
+        match kinds.iter_mut().find(|(known, _)| *known == meaning) {
+            Some((_, places)) => places.push(place),
+            None => kinds.push((meaning, vec![place])),
+        }
     }
+    for (meaning, places) in kinds {
+        let more = places.len().saturating_sub(PLACES);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let places: Vec<String> = places.into_iter().take(PLACES).collect();
+        say(next, format!("{}{more}: {meaning}", places.join(", ")), None);
+    }
+}
+
+/// Outages named in one piece of advice.
+const PLACES: usize = 3;
+
+fn meaning(outage: &Outage) -> Option<String> {
+    let cause = outage.cause.as_deref().unwrap_or_default().to_lowercase();
+    let share = |prefixes: &[&str]| {
+        let n: u64 =
+            outage.classes.iter().filter(|(c, _)| prefixes.iter().any(|p| c.starts_with(p))).map(|(_, n)| n).sum();
+        n * 2 > outage.bad
+    };
+    let text = if share(&["dns-"]) {
+        "the name did not resolve. Look at CoreDNS and its endpoints; a client-side cache would have covered it."
+    } else if share(&["reused-closed", "send-reset"]) && outage.stream == StreamKind::KeptAlive {
+        "kept-alive connections were cut. Let the server finish them on SIGTERM (`Connection: close`, a drain time), or let clients \
+         retry idempotent requests on a new connection."
+    } else if share(&["connect-timeout-same-port"]) {
+        "a client that opens connections as fast as the probe meets it as well, for two minutes after each dead endpoint. Kept-alive \
+         connections avoid it; so does an address that answers for a dead pod (a reject instead of a drop)."
+    } else if ["terminat", "gone", "removed", "(podkill)", "(podevict)"].iter().any(|word| cause.contains(word)) {
+        "requests still reached a pod that was going away. A `preStop` sleep longer than the time to mitigation keeps it serving until \
+         every client has learnt; check that the server keeps accepting after SIGTERM."
+    } else if share(&["connect-timeout", "connect-unreachable"]) {
+        "packets went to an address that no longer answered. Shorter connect timeouts and one retry on another endpoint hide this from \
+         users."
+    } else if cause.contains("not ready") || cause.contains("no longer ready") || share(&["status-5"]) {
+        "a pod answered while it was not able to. Its readiness probe should fail before its users' requests do."
+    } else if outage.cause.is_none() {
+        let until = outage.to.unwrap_or(outage.last_bad);
+        return Some(format!(
+            "nothing on the timeline explains it. Read the logs between {} and {}.",
+            format::instant(outage.from),
+            format::instant(until)
+        ));
+    } else {
+        return None;
+    };
+    Some(text.to_owned())
 }
 
 fn detection(report: &Report, next: &mut Vec<Advice>) {

@@ -14,11 +14,11 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::classify::{Cause, Failed, bad};
+use super::ports::dial;
 use super::target::{Host, Target};
 use super::wire::{Watched, Wire};
 use crate::probe::sample::{Class, Step, StreamKind};
@@ -33,6 +33,8 @@ pub(crate) struct Progress {
     pub(crate) reused: Cell<bool>,
     pub(crate) status: Cell<u16>,
     pub(crate) remote: Cell<Option<SocketAddr>>,
+    /// Source port of the connection that was opened for it, 0 before.
+    pub(crate) port: Cell<u16>,
     /// When the response's head was complete.
     pub(crate) head: Cell<Option<Instant>>,
 }
@@ -44,6 +46,7 @@ impl Progress {
             reused: Cell::new(false),
             status: Cell::new(0),
             remote: Cell::new(None),
+            port: Cell::new(0),
             head: Cell::new(None),
         }
     }
@@ -76,9 +79,8 @@ impl Connection {
         let remote = SocketAddr::new(next_address(target, turn).await?, target.port);
         progress.remote.set(Some(remote));
         progress.step.set(Step::Connect);
-        let socket = if remote.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
-        let socket = socket.map_err(Failed::connect)?;
-        let tcp = socket.connect(remote).await.map_err(Failed::connect)?;
+        let tcp = dial(remote, |port| progress.port.set(port)).await.map_err(Failed::connect)?;
+        target.timed_out.opened(remote, progress.port.get());
         tcp.set_nodelay(true).and_then(|()| tcp.set_zero_linger()).map_err(Failed::connect)?;
         let wire = Rc::new(Wire::default());
         // A fresh connection ends with its response; a FIN of ours in front of the reset would be one packet for nothing.

@@ -18,7 +18,7 @@ use super::connect::{Connection, HttpRequest, Progress};
 use super::target::Target;
 use super::{Answer, Exchange, Slot, Transport};
 use crate::probe::config::BODY_LOOKED_AT;
-use crate::probe::sample::{Step, StreamKind};
+use crate::probe::sample::{Class, Step, StreamKind};
 
 /// The real transport of one stream. Needs a `LocalSet` around it.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl HttpTransport {
         let result = timeout_at(slot.deadline, self.attempt(&progress)).await;
         let done = Instant::now();
         let answer = match result {
-            Err(_) => timed_out(progress.step.get(), &progress),
+            Err(_) => self.0.timed_out(&progress, done),
             Ok(Err(failed)) => failed.answer,
             Ok(Ok(Finished { answer, connection })) => {
                 self.0.give_back(connection, slot.deadline).await;
@@ -106,6 +106,16 @@ impl Inner {
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         std::iter::from_fn(|| idle.pop()).find(Connection::is_ready)
+    }
+
+    /// The deadline fell before there was an answer.
+    fn timed_out(&self, progress: &Progress, now: Instant) -> Answer {
+        match (progress.step.get(), progress.remote.get(), progress.port.get()) {
+            (Step::Connect, Some(remote), port @ 1..) if self.target.timed_out.again(remote, port, now) => {
+                Answer::Bad { class: Class::ConnectTimeoutSamePort, status: 0 }
+            }
+            (step, ..) => timed_out(step, progress),
+        }
     }
 
     async fn over_idle(

@@ -6,6 +6,7 @@
 pub(crate) mod classify;
 pub(crate) mod connect;
 pub(crate) mod http;
+mod ports;
 pub(crate) mod resolve;
 pub(crate) mod target;
 pub(crate) mod wire;

@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::ports::TimedOut;
 use super::resolve::Resolver;
 use crate::probe::config::{Expectation, ProbeConfig, SetupError};
 use crate::probe::sample::StreamKind;
@@ -23,6 +24,8 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     pub(crate) tls: Option<Tls>,
     pub(crate) expect: Expectation,
+    /// Connections that did not open in time, of all streams.
+    pub(crate) timed_out: TimedOut,
     method: Method,
     path: Uri,
     headers: HeaderMap,
@@ -80,6 +83,7 @@ impl Target {
             port,
             tls,
             expect: config.expect.clone(),
+            timed_out: TimedOut::default(),
             method: config.request.method.clone(),
             path,
             headers,
