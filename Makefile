@@ -84,9 +84,10 @@ fmt: ## Format the Rust and Go sources
 	.ci/format
 
 .PHONY: generate
-generate: build ## Write the generated files again: schema/experiment.json and docs/faults.md
+generate: build ## Write the generated files again: schema, docs/faults.md, and the pages of reports/sample
 	$(SQUALL) schema >schema/experiment.json
 	$(SQUALL) faults --markdown >docs/faults.md
+	$(SQUALL) report reports/sample
 
 .PHONY: deny
 deny: $(TOOLS)/.cargo-deny-$(DENY) ## Licences, banned and duplicate crates, sources; advisories where SQUALL_ADVISORY_DB is set

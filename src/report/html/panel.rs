@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::chart::{X0, X1};
-use super::scale::{LogScale, TimeScale, unsigned};
+use super::scale::{LogScale, TimeScale, text_width, unsigned};
 use super::series::{Bucket, Series};
 use super::{Esc, put};
 use crate::record::Outage;
@@ -131,33 +131,51 @@ fn title(out: &mut String, stream: &Series, y: f64) {
     put!(out, "<text x=\"0\" y=\"{:.1}\">of {}</text>\n", y + 58.0, count(stream.good + stream.bad));
 }
 
+/// Room for the text of a tolerance.
+const TOLERANCE_ROOM: f64 = 100.0;
+
 fn outages(out: &mut String, stream: &Series, look: &Look<'_>, top: f64, bottom: f64) {
     let own = |o: &&Outage| o.probe == stream.probe && o.stream == stream.stream;
-    for outage in look.report.outages.iter().filter(own) {
-        let end = outage.from + look.report.outage_length(outage);
+    let mut all: Vec<(&Outage, i64)> =
+        look.report.outages.iter().filter(own).map(|outage| (outage, look.report.outage_length(outage))).collect();
+    // The longest are named first; one for whose name no room is left has it in its title alone.
+    all.sort_by_key(|(_, length)| -length);
+    // The tolerances are written at the right end.
+    let mut taken: Vec<(f64, f64)> = vec![(X1 - TOLERANCE_ROOM, X1)];
+    for (outage, length) in all {
+        let end = outage.from + length;
         if end < look.time.from || outage.from > look.time.to {
             continue;
         }
         let (x0, x1) = (look.time.x(outage.from), look.time.x(end));
         let width = (x1 - x0).max(2.0);
-        let length = duration(end - outage.from);
+        let words = format!("outage {}", duration(length));
         put!(
             out,
             "<rect class=\"outage\" x=\"{x0:.1}\" y=\"{top:.1}\" width=\"{width:.1}\" height=\"{:.1}\">",
             bottom - top
         );
-        put!(out, "<title>outage of {length} from {}</title></rect>", format::instant(outage.from));
+        put!(out, "<title>{words} from {}</title></rect>", format::instant(outage.from));
         put!(
             out,
             "<line class=\"outage-line\" x1=\"{x0:.1}\" y1=\"{top:.1}\" x2=\"{:.1}\" y2=\"{top:.1}\"/>",
             x0 + width
         );
-        let (x, anchor) = if x0 + width + 90.0 > X1 { (x0 - 5.0, "end") } else { (x0 + width + 5.0, "start") };
-        put!(
-            out,
-            "<text class=\"bad\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">outage {length}</text>\n",
-            top + 11.0
-        );
+        let room = text_width(&words);
+        let right = x0 + width + 5.0;
+        let (x, anchor, span) = if right + room > X1 {
+            (x0 - 5.0, "end", (x0 - 5.0 - room, x0))
+        } else {
+            (right, "start", (x0, right + room))
+        };
+        if taken.iter().all(|(from, to)| span.1 < *from || span.0 > *to) {
+            taken.push(span);
+            put!(
+                out,
+                "<text class=\"bad\" x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{words}</text>\n",
+                top + 11.0
+            );
+        }
     }
 }
 
