@@ -46,7 +46,7 @@ e2e: needs-build nextest image ## The cluster tests, on the test bed or on the c
 	@.ci/e2e "$(BED)" "$(IMAGE_TAR)"
 
 .PHONY: testbed
-testbed: ## Bring the test bed up; the first time, build it (a quarter of an hour)
+testbed: ## Bring the test bed up; the first time, build it (five minutes on two cores)
 	@.ci/need go
 	@$(BED) up
 

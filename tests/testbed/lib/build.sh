@@ -31,7 +31,7 @@ build() {
     flock 8
   fi
   if ! [ -d "$dir" ]; then
-    say "building Kubernetes, etcd, CoreDNS and the workloads: a quarter of an hour the first time, a minute with a warm Go cache"
+    say "building Kubernetes, etcd, CoreDNS and the workloads: five minutes the first time on two cores, a minute with a warm Go cache"
     partial=$HOME_DIR/builds/.partial
     rm -rf "$partial"
     mkdir -p "$partial/bin" "$partial/images"

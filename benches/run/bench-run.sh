@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Times whole runs of Squall beside Chaos Toolkit on the test bed, and writes the figures into docs/benchmarks.md:
+#
+#   bench-run.sh TESTBED.SH SQUALL [OPTION...]     options are those of measure.py
+#
+# The bed is brought up if it is down, and then taken down again; if it was up before, it stays.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+here=benches/run
+bed=$1 squall=$2
+shift 2
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/squall/bench
+# Every namespace of a benchmark has it: whatever way the driver ends, this finds what it made.
+label=squall.dev/bench=run
+# Far more than it takes: some ten minutes.
+longest=40m
+
+fail() {
+  echo "bench-run: $*" >&2
+  exit 1
+}
+
+# Whatever the pins are when the environment is used: it is made anew when they have changed.
+environment() {
+  cmp --silent "$here/requirements.txt" "$cache/venv/requirements.txt" && return
+  rm -rf "$cache/venv"
+  python3 -m venv "$cache/venv"
+  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
+  cp "$here/requirements.txt" "$cache/venv/requirements.txt"
+}
+
+# Only what the binary is made of: this script writes into the tree itself.
+commit() {
+  local changed
+  git rev-parse --short=12 HEAD || return
+  changed=$(git status --porcelain -- src Cargo.toml Cargo.lock)
+  [[ -z $changed ]] || echo " with uncommitted changes"
+}
+
+finish() {
+  local code=$?
+  trap '' INT TERM
+  "$bed" exec kubectl delete namespace --selector "$label" --ignore-not-found --timeout=90s >/dev/null || true
+  [[ -z $work ]] || rm -rf "$work"
+  [[ -z $brought ]] || "$bed" down
+  exit "$code"
+}
+
+# The driver ends what it started.
+stop() {
+  trap '' INT TERM
+  if [[ -n $driver ]]; then
+    kill "$driver" 2>/dev/null || true
+    wait "$driver" || true
+  fi
+  exit 130
+}
+
+[[ -x $squall ]] || fail "$squall is not there: \`make release\` builds it"
+mkdir -p "$cache"
+exec 9>"$cache/lock"
+flock --nonblock 9 || fail "another one is running on this machine: one at a time"
+environment
+
+there=0 brought='' work='' driver=''
+"$bed" status >/dev/null 2>&1 || there=$?
+((there != 3)) || brought=yes
+trap finish EXIT
+trap stop INT TERM
+"$bed" up
+# In the cache and not in /tmp, which may be memory: what Squall syncs has to reach a disk.
+work=$(mktemp -d "$cache/work.XXXXXX")
+
+# No byte code into the tree. The lock is this script's: a child that outlives it must not hold it.
+timeout --kill-after=30s "$longest" "$bed" exec python3 -B "$here/measure.py" \
+  --squall "$squall" --chaos "$cache/venv/bin/chaos" --work "$work" --label "$label" \
+  --commit "$(commit | tr -d '\n')" --page docs/benchmarks.md "$@" 9>&- &
+driver=$!
+# Not in the foreground, where bash would let a signal wait for its end.
+wait "$driver"
