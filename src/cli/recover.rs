@@ -10,9 +10,10 @@ use super::{Global, World};
 use crate::cluster::Cluster;
 use crate::record::{Exit, What};
 use crate::run::guard::runner_died;
-use crate::run::recover::{Leftover, RecoverError, Recovered, Recovery, find, scan};
+use crate::run::recover::{Found, Leftover, RecoverError, Recovered, Recovery, find, scan};
 use crate::run::state::StateStore;
-use crate::run::{self, lease};
+use crate::run::undo_log::State;
+use crate::run::{self, lease, signals};
 use crate::term::Terminal;
 
 /// How often the lease is looked at while the end of a run is waited for.
@@ -20,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a guard tries to take back what its dead runner left.
 const GUARD_MOST: Duration = Duration::from_secs(3600);
+/// The longest that one of its tries may take: an API server that hangs must not hang it.
+const TRY_MOST: Duration = Duration::from_secs(600);
 /// The longest pause between two of its tries.
 const GUARD_PAUSE_MAX: Duration = Duration::from_secs(15);
 
@@ -111,18 +114,22 @@ impl Recover {
     /// Takes back what is left, and says what.
     pub(super) async fn run(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
         if !self.guard {
-            return self.once(global, term, world).await;
+            return self.once(global, term, world, &mut true).await;
         }
         match runner_died(std::io::stdin()) {
             Ok(true) => {}
             Ok(false) => return Exit::Passed,
             Err(e) => return term.errored(&format!("can't hear from the runner: {e}")),
         }
+        // Whoever ends process groups in turn asks politely first: this one goes when its work is done.
+        let _ignored = signals::listen();
         term.say("the runner died; taking back what it left");
         let began = tokio::time::Instant::now();
         let mut pause = LOOK;
+        let mut settled = false;
         loop {
-            let exit = self.once(global, term, world).await;
+            let tried = tokio::time::timeout(TRY_MOST, self.once(global, term, world, &mut settled)).await;
+            let exit = tried.unwrap_or_else(|_| term.errored("a try took too long"));
             if exit == Exit::Passed || began.elapsed() > GUARD_MOST {
                 return exit;
             }
@@ -131,19 +138,27 @@ impl Recover {
         }
     }
 
-    async fn once(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
+    async fn once(&self, global: &Global, term: &mut Terminal, world: &World, settled: &mut bool) -> Exit {
         let cluster = match global.connect(false, world).await {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
         let store = StateStore::new(cluster.clone(), &global.state_namespace);
-        let mut leftovers = match self.leftovers(&cluster, &store, world).await {
-            Ok(leftovers) => leftovers,
+        let (mut leftovers, problems) = match self.leftovers(&store, world).await {
+            Ok(found) => found,
+            // A person was here first.
+            Err(RecoverError::Unknown { .. }) if self.guard => return Exit::Passed,
             Err(e) => return term.needs_a_person(&e.to_string()),
         };
+        let mut exit = Exit::Passed;
+        for problem in problems {
+            exit = term.needs_a_person(&problem.to_string());
+        }
         if leftovers.is_empty() {
-            term.say("nothing is left of any run");
-            return Exit::Passed;
+            if exit == Exit::Passed {
+                term.say("nothing is left of any run");
+            }
+            return exit;
         }
         if self.overdue {
             let now = (world.wall)();
@@ -152,42 +167,55 @@ impl Recover {
             }
             leftovers.retain(|leftover| leftover.is_overdue(now));
             if leftovers.is_empty() {
-                return Exit::Passed;
+                return exit;
             }
         }
+        let under_way = |leftover: &Leftover| leftover.acts.pending().iter().any(|act| act.state != State::Injected);
+        if self.guard && !*settled && leftovers.iter().any(under_way) {
+            // The dead runner's last call may still be under way: what is taken back before it lands would stay.
+            tokio::time::sleep(lease::DURATION).await;
+        }
+        *settled = true;
         let recovery = Recovery {
             cluster: &cluster,
             store: &store,
             reports: &self.reports,
             holder: match &self.run {
                 Some(run) if self.guard => run::holder(run, &world.by),
-                _ => format!("recover {}", world.by),
+                _ => format!("recover {} {}", world.by, std::process::id()),
             },
             force: self.force,
             wall: (world.wall)(),
         };
-        let waiting = |holder: &str| {
-            let seconds = lease::DURATION.as_secs();
-            term.note(&format!("`{holder}` holds the lease; waiting {seconds} s to see whether it still lives (`--force` does not wait)"));
-        };
-        let recovered = match recovery.run(&leftovers, waiting).await {
+        let recovered = match recovery.run(&leftovers, |text| term.note(&text)).await {
             Ok(recovered) => recovered,
             Err(e) => return term.needs_a_person(&e.to_string()),
         };
-        told(&recovered, term)
+        exit.worse(told(&recovered, term))
     }
 
+    /// What is to be taken back, and which logs can't be followed.
     async fn leftovers(
         &self,
-        cluster: &Cluster,
         store: &StateStore,
         world: &World,
-    ) -> Result<Vec<Leftover>, RecoverError> {
-        let mut leftovers = find(store, &self.reports, self.run.as_deref()).await?;
+    ) -> Result<(Vec<Leftover>, Vec<RecoverError>), RecoverError> {
+        let only = self.run.as_deref();
+        let Found { mut leftovers, known, mut problems } = find(store, &self.reports, only).await?;
         if self.scan {
-            leftovers.extend(scan(cluster, self.namespace.as_deref(), &leftovers, (world.wall)()).await?);
+            match scan(store, self.namespace.as_deref(), &known, (world.wall)()).await {
+                Ok(found) => leftovers.extend(found.into_iter().filter(|l| only.is_none_or(|only| only == l.run))),
+                Err(e) => problems.push(e),
+            }
         }
-        Ok(leftovers)
+        match only {
+            Some(run) if leftovers.is_empty() && problems.is_empty() => Err(RecoverError::Unknown {
+                run: run.to_owned(),
+                namespace: store.namespace().to_owned(),
+                reports: self.reports.display().to_string(),
+            }),
+            _ => Ok((leftovers, problems)),
+        }
     }
 }
 
@@ -200,8 +228,10 @@ fn told(recovered: &[Recovered], term: &mut Terminal) -> Exit {
                 term.say(&format!("{}: step `{step}` on {target}: {outcome:?}: {detail}", run.run));
             }
         }
-        if run.left.is_empty() {
-            term.say(&format!("{}: clean", run.run));
+        match &run.problem {
+            Some(problem) => exit = term.needs_a_person(&problem.to_string()),
+            None if run.left.is_empty() => term.say(&format!("{}: clean", run.run)),
+            None => {}
         }
         for act in &run.left {
             exit = Exit::UndoIncomplete;

@@ -16,6 +16,9 @@ use crate::record::ClusterId;
 /// by its caller.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the cluster may take to say who it is.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// Which cluster is meant.
 #[derive(Debug, Clone, Default)]
 pub struct Connection {
@@ -73,9 +76,15 @@ pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
         let ended = expiry.as_ref().filter(|expiry| expiry.at <= meant.wall).map(|expiry| expiry.in_words(meant.wall));
         unreachable_server(&context, &server, e, ended.as_deref())
     };
-    let version = client.apiserver_version().await.map_err(|e| refused(&e))?;
     let namespaces: kube::Api<Namespace> = kube::Api::all(client.clone());
-    let system = namespaces.get("kube-system").await.map_err(|e| refused(&e))?;
+    let ask = async { Ok((client.apiserver_version().await?, namespaces.get("kube-system").await?)) };
+    let Ok(answer) = tokio::time::timeout(ANSWER_TIMEOUT, ask).await else {
+        let seconds = ANSWER_TIMEOUT.as_secs();
+        return Err(ConnectError::plain(format!(
+            "the API server {server} (context `{context}`) does not answer: nothing came within {seconds} s"
+        )));
+    };
+    let (version, system) = answer.map_err(|e: kube::Error| refused(&e))?;
     let id = ClusterId { context, server, uid: system.metadata.uid.unwrap_or_default(), version: version.git_version };
     Ok(Cluster { client, id, ledger, leash, expiry })
 }

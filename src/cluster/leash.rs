@@ -61,6 +61,11 @@ impl Leash {
         }
     }
 
+    /// Lets nothing through any more: what one run was let is nothing to the next.
+    pub fn shorten(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn allows(&self, call: &Call) -> bool {
         call.is_harmless() || self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|one| one.covers(call))
     }
@@ -143,7 +148,10 @@ mod tests {
     #[test]
     fn without_a_verb_a_resource_stands_for_its_subresources() {
         let leash = Leash::default();
+        leash.let_through([pods(None)]);
+        leash.shorten();
         leash.let_through([Let { verb: None, ..pods(Some("web-1")) }]);
+        assert!(!leash.allows(&call("DELETE", "/api/v1/namespaces/shop/pods/web-2")), "shortened");
         assert!(leash.allows(&call("POST", "/api/v1/namespaces/shop/pods/web-1/eviction")));
         assert!(!leash.allows(&call("POST", "/api/v1/namespaces/shop/pods/web-2/eviction")));
     }

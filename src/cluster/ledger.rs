@@ -79,6 +79,11 @@ impl Ledger {
         }));
     }
 
+    /// Ends the record: later calls wait for the next one.
+    pub fn detach(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).sink = None;
+    }
+
     fn attach(&self, mut sink: Sink) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.waiting.drain(..).for_each(|made| sink(&made));

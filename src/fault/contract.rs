@@ -133,6 +133,8 @@ pub struct Acting<'a> {
     pub cluster: &'a Cluster,
     /// The run that acts, written into undo notes.
     pub run: &'a str,
+    /// Where its lease and undo log are, written into undo notes: its lease holds off others who look there.
+    pub state: &'a str,
     /// The step's name.
     pub step: &'a str,
 }
@@ -182,6 +184,8 @@ pub enum Heal {
 pub struct Left {
     /// The run that left it.
     pub run: String,
+    /// State namespace of that run; empty where the note does not say.
+    pub state: String,
     /// Its step.
     pub step: String,
     /// Fault key.

@@ -352,7 +352,7 @@ mod tests {
             async move { http::Response::builder().status(code).body(body) }
         });
         let cluster = Cluster::new(kube::Client::new(service, "shop"), ClusterId::default());
-        let cx = Acting { cluster: &cluster, run: "r", step: "evict" };
+        let cx = Acting { cluster: &cluster, run: "r", state: "squall", step: "evict" };
         let began = Instant::now();
         let injected = fault().inject(&cx, &target(), &PodKillNote::of(&target(), 5)).await;
         (injected, began.elapsed())

@@ -363,7 +363,7 @@ mod tests {
             let service = tower::service_fn(move |request| server.clone().answer(request));
             let client = kube::Client::new(service, "shop");
             let cluster = Cluster::new(client, crate::record::ClusterId::default());
-            let cx = Acting { cluster: &cluster, run: "r1", step: "hold" };
+            let cx = Acting { cluster: &cluster, run: "r1", state: "squall", step: "hold" };
             let target = Target {
                 kind: "deployment".into(),
                 namespace: "shop".into(),

@@ -22,23 +22,22 @@ pub(super) fn plain_time(seconds: f64) -> String {
     if seconds.is_finite() { words::seconds(seconds) } else { "for ever".to_owned() }
 }
 
-/// A time that somebody wrote down, without the zeros that a measured one has: `2 s`.
+/// A time that somebody wrote down, to the microsecond and without the zeros that a measured one has: `2 s`, `90.5 s`.
 pub(super) fn given_time(seconds: f64) -> String {
-    trimmed(&plain_time(seconds))
+    if seconds < 1.0 {
+        trimmed(&format!("{:.3}", seconds * 1e3)) + " ms"
+    } else {
+        trimmed(&format!("{seconds:.6}")) + " s"
+    }
 }
 
 /// A percentage that somebody wrote down: `99.9 %`.
 pub(super) fn given_percent(ratio: f64) -> String {
-    trimmed(&words::percent(ratio))
+    trimmed(&format!("{:.6}", ratio * 100.0)) + " %"
 }
 
-fn trimmed(text: &str) -> String {
-    match text.split_once(' ') {
-        Some((number, unit)) if number.contains('.') => {
-            format!("{} {unit}", number.trim_end_matches('0').trim_end_matches('.'))
-        }
-        _ => text.to_owned(),
-    }
+fn trimmed(number: &str) -> String {
+    number.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// More decimals until two values that differ read differently: "99.90 %, below 99.90 %" tells nobody anything.
@@ -68,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_was_given_is_written_as_it_was_given() {
-        assert_eq!([2.0, 0.1, 2.5, 120.0].map(given_time), ["2 s", "100 ms", "2.5 s", "2 min 00 s"]);
+        assert_eq!([2.0, 0.1, 90.5, 1.236].map(given_time), ["2 s", "100 ms", "90.5 s", "1.236 s"]);
         assert_eq!([0.999, 0.5, 1.0].map(given_percent), ["99.9 %", "50 %", "100 %"]);
     }
 }

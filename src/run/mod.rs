@@ -120,8 +120,10 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
     let clock = Clock::start(request.wall);
     let mut recorder = Recorder::create(&dir, clock)?;
     request.plan.write(&dir.file("plan.json")).map_err(std::io::Error::other)?;
+    request.cluster.leash().shorten();
     let calls = File::create(dir.file("calls.jsonl"))?;
-    request.cluster.ledger().write_to(calls, move |instant| clock.at(instant));
+    let ledger = request.cluster.ledger().clone();
+    ledger.write_to(calls, move |instant| clock.at(instant));
     recorder.listen(listener);
     recorder.record(started(&request));
     recorder.record(What::Planned { plan: serde_json::to_value(&request.plan)? });
@@ -151,6 +153,7 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
             concluded
         }
     };
+    ledger.detach();
     let exit = Exit::from(concluded.verdict);
     let Concluded { verdict, reason, left } = concluded;
     recorder.record(What::RunFinished { verdict, exit_code: exit.code(), reason, left });

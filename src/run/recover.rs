@@ -1,11 +1,11 @@
 //! Finishing the undo of runs that died: from this machine's files, from the cluster's copies, or from whichever knows more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tokio::sync::{Mutex, mpsc};
 
-use super::lease::{LeaseError, Place};
+use super::lease::{self, LeaseError, Place};
 use super::state::{StateError, StateStore};
 use super::undo::Undoer;
 use super::undo_log::{self, Act, ActId, Acts, Record, UndoLog};
@@ -84,22 +84,44 @@ pub enum RecoverError {
     },
 }
 
+/// What was found of runs that may have left something.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Runs with a log that can be followed.
+    pub leftovers: Vec<Leftover>,
+    /// Every run that has a log anywhere, readable or not, asked for or not.
+    pub known: BTreeSet<String>,
+    /// Logs that can't be followed. They keep nobody from taking back what the others say.
+    pub problems: Vec<RecoverError>,
+}
+
 /// Runs that may have left something, from the cluster and from the reports folder of this machine. A run that is closed on either
 /// side is not among them, unless it is asked for by name.
 ///
 /// # Errors
 ///
-/// When the API refuses, when a log is damaged, or when the run asked for is not there.
-pub async fn find(store: &StateStore, reports: &Path, only: Option<&str>) -> Result<Vec<Leftover>, RecoverError> {
-    let mut found: BTreeMap<String, Leftover> = BTreeMap::new();
-    for (run, text) in store.all().await? {
+/// When the API refuses, or the folder can't be read.
+pub async fn find(store: &StateStore, reports: &Path, only: Option<&str>) -> Result<Found, RecoverError> {
+    let mut found = Found::default();
+    let mut by_run: BTreeMap<String, Leftover> = BTreeMap::new();
+    let in_cluster = store.all().await?.into_iter().map(|(run, text)| {
         let place = format!("ConfigMap {}/{}", store.namespace(), StateStore::object_name(&run));
-        let acts = undo_log::read(&text).map_err(|source| RecoverError::Corrupt { run: run.clone(), place, source })?;
-        found.insert(run.clone(), Leftover { run, text, acts, in_cluster: true });
-    }
-    for (run, text, place) in local_logs(reports, only)? {
-        let acts = undo_log::read(&text).map_err(|source| RecoverError::Corrupt { run: run.clone(), place, source })?;
-        match found.get_mut(&run) {
+        (run, text, place, true)
+    });
+    let here = local_logs(reports)?.into_iter().map(|(run, text, place)| (run, text, place, false));
+    for (run, text, place, in_cluster) in in_cluster.chain(here) {
+        found.known.insert(run.clone());
+        if only.is_some_and(|only| only != run) {
+            continue;
+        }
+        let acts = match undo_log::read(&text) {
+            Ok(acts) => acts,
+            Err(source) => {
+                found.problems.push(RecoverError::Corrupt { run, place, source });
+                continue;
+            }
+        };
+        match by_run.get_mut(&run) {
             // The file is written first, so it may know one line more; a recovery elsewhere makes the cluster's copy the longer one.
             Some(there) if acts.len() > there.acts.len() => {
                 there.text = text;
@@ -107,26 +129,17 @@ pub async fn find(store: &StateStore, reports: &Path, only: Option<&str>) -> Res
             }
             Some(_) => {}
             // No copy in the cluster: a finished run's was removed when nothing was left.
-            None if acts.pending().is_empty() => {}
+            None if !in_cluster && acts.pending().is_empty() => {}
             None => {
-                found.insert(run.clone(), Leftover { run, text, acts, in_cluster: false });
+                by_run.insert(run.clone(), Leftover { run, text, acts, in_cluster });
             }
         }
     }
-    match only {
-        None => Ok(found.into_values().collect()),
-        Some(run) => match found.remove(run) {
-            Some(leftover) => Ok(vec![leftover]),
-            None => Err(RecoverError::Unknown {
-                run: run.to_owned(),
-                namespace: store.namespace().to_owned(),
-                reports: reports.display().to_string(),
-            }),
-        },
-    }
+    found.leftovers = by_run.into_values().collect();
+    Ok(found)
 }
 
-fn local_logs(reports: &Path, only: Option<&str>) -> Result<Vec<(String, String, String)>, RecoverError> {
+fn local_logs(reports: &Path) -> Result<Vec<(String, String, String)>, RecoverError> {
     let disk = |doing: String| move |source| RecoverError::Disk { doing, source };
     let mut logs = Vec::new();
     let entries = match std::fs::read_dir(reports) {
@@ -138,7 +151,7 @@ fn local_logs(reports: &Path, only: Option<&str>) -> Result<Vec<(String, String,
         let entry = entry.map_err(disk(format!("read {}", reports.display())))?;
         let run = entry.file_name().to_string_lossy().into_owned();
         let path = entry.path().join("undo.jsonl");
-        if only.is_some_and(|only| only != run) || !path.is_file() {
+        if !path.is_file() {
             continue;
         }
         let text = std::fs::read_to_string(&path).map_err(disk(format!("read {}", path.display())))?;
@@ -159,20 +172,22 @@ impl Leftover {
 }
 
 /// Undo notes on objects whose run left no log at all, neither here nor in the cluster, as leftovers of their own. Reads every
-/// object that can carry a note, in one namespace or in all.
+/// object that can carry a note, in one namespace or in all. Notes of runs with another state namespace are theirs: the lease here
+/// says nothing of whether those runs live.
 ///
 /// # Errors
 ///
 /// When the API refuses, or a note can't be read.
 pub async fn scan(
-    cluster: &Cluster,
+    store: &StateStore,
     namespace: Option<&str>,
-    known: &[Leftover],
+    known: &BTreeSet<String>,
     wall: jiff::Timestamp,
 ) -> Result<Vec<Leftover>, RecoverError> {
+    let cluster = store.cluster();
     let mut by_run: BTreeMap<String, Vec<Record>> = BTreeMap::new();
     for left in fault::left_on(cluster, namespace).await? {
-        if known.iter().any(|leftover| leftover.run == left.run) {
+        if known.contains(&left.run) || (!left.state.is_empty() && left.state != store.namespace()) {
             continue;
         }
         let records = by_run.entry(left.run).or_insert_with(|| {
@@ -200,8 +215,10 @@ pub struct Recovered {
     pub run: String,
     /// What was done, as events.
     pub events: Vec<What>,
-    /// What is still left; empty when the run is clean now.
+    /// What is still left.
     pub left: Vec<Act>,
+    /// Why the recovery could not even go through the log, or close it.
+    pub problem: Option<RecoverError>,
 }
 
 /// How to recover.
@@ -212,7 +229,8 @@ pub struct Recovery<'a> {
     pub store: &'a StateStore,
     /// Reports folder.
     pub reports: &'a Path,
-    /// Who recovers, as the lease names a holder. A guard takes its dead runner's name, whose lease then is its own.
+    /// Who recovers, as the lease names a holder: no two that live may have one name. A guard takes its dead runner's, whose lease
+    /// then is its own.
     pub holder: String,
     /// Take the lease of a run that still renews it.
     pub force: bool,
@@ -221,48 +239,80 @@ pub struct Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Takes back what each run left. `wait` is told the holder of a lease that must be waited out.
+    /// Takes back what each run left; one that can't be followed keeps nobody from the others. `tell` is told what a person should
+    /// know: a lease that must be waited out, a disk that refuses.
     ///
     /// # Errors
     ///
-    /// When the lease is held by a run that lives, or when the logs can't be written: then nothing was touched.
-    pub async fn run(&self, leftovers: &[Leftover], wait: impl FnMut(&str)) -> Result<Vec<Recovered>, RecoverError> {
-        for leftover in leftovers {
-            if let Some(undo_log::Opened { cluster, .. }) = leftover.acts.opened()
-                && cluster.uid != self.cluster.id().uid
-            {
-                return Err(RecoverError::OtherCluster {
-                    run: leftover.run.clone(),
-                    theirs: cluster.context.clone(),
-                    ours: self.cluster.id().context.clone(),
-                });
-            }
-        }
+    /// When the lease is held by a run that lives: then nothing was touched.
+    pub async fn run(
+        &self,
+        leftovers: &[Leftover],
+        mut tell: impl FnMut(String),
+    ) -> Result<Vec<Recovered>, RecoverError> {
         let place = Place {
             cluster: self.cluster.clone(),
             namespace: self.store.namespace().to_owned(),
             holder: self.holder.clone(),
         };
-        place.acquire(self.wall, self.force, wait).await?;
+        let waiting = |holder: &str| {
+            let seconds = lease::DURATION.as_secs();
+            tell(format!(
+                "`{holder}` holds the lease; waiting {seconds} s to see whether it still lives (`--force` does not wait)"
+            ));
+        };
+        place.acquire(self.wall, self.force, waiting).await?;
         let (news, mut told) = mpsc::unbounded_channel();
         let clock = Clock::start(self.wall);
         let keeper = tokio::spawn(place.clone().keep(move || clock.wall(clock.now()), news));
         let mut recovered = Vec::new();
         for leftover in leftovers {
-            recovered.push(self.one(leftover, clock).await?);
+            let answer = match self.foreign(leftover) {
+                Some(problem) => Err(problem),
+                None => self.one(leftover, clock, &mut tell).await,
+            };
+            recovered.push(answer.unwrap_or_else(|problem| Recovered {
+                run: leftover.run.clone(),
+                events: Vec::new(),
+                left: Vec::new(),
+                problem: Some(problem),
+            }));
         }
         told.close();
         keeper.abort();
-        place.release().await?;
+        if let Err(e) = place.release().await {
+            tell(format!("the lease could not be given back; it runs out by itself: {e}"));
+        }
         Ok(recovered)
     }
 
-    async fn one(&self, leftover: &Leftover, clock: Clock) -> Result<Recovered, RecoverError> {
+    fn foreign(&self, leftover: &Leftover) -> Option<RecoverError> {
+        let theirs = &leftover.acts.opened()?.cluster;
+        (theirs.uid != self.cluster.id().uid).then(|| RecoverError::OtherCluster {
+            run: leftover.run.clone(),
+            theirs: theirs.context.clone(),
+            ours: self.cluster.id().context.clone(),
+        })
+    }
+
+    async fn one(
+        &self,
+        leftover: &Leftover,
+        clock: Clock,
+        tell: &mut impl FnMut(String),
+    ) -> Result<Recovered, RecoverError> {
         let dir = RunDir::of(self.reports, &leftover.run);
         let path = dir.file("undo.jsonl");
         let disk = |source| RecoverError::Disk { doing: format!("write {}", path.display()), source };
-        std::fs::create_dir_all(dir.path()).map_err(disk)?;
-        let log = UndoLog::resume(&path, &leftover.run, &leftover.text).map_err(disk)?;
+        let resume = || UndoLog::resume(&path, &leftover.run, &leftover.text);
+        let log = match std::fs::create_dir_all(dir.path()).and_then(|()| resume()) {
+            // A disk that refuses must not keep a fault in place where the cluster has the log as well.
+            Err(e) if leftover.in_cluster => {
+                tell(format!("{}: {}; going on with the cluster's copy alone", leftover.run, disk(e)));
+                UndoLog::in_memory(&leftover.run, &leftover.text).map_err(disk)?
+            }
+            log => log.map_err(disk)?,
+        };
         if !leftover.in_cluster {
             self.store.create(&leftover.run, log.text()).await?;
         }
@@ -292,6 +342,6 @@ impl Recovery<'_> {
         while let Some((_, what)) = told.recv().await {
             events.push(what);
         }
-        Ok(Recovered { run: leftover.run.clone(), events, left })
+        Ok(Recovered { run: leftover.run.clone(), events, left, problem: None })
     }
 }

@@ -57,6 +57,12 @@ impl StateStore {
         &self.namespace
     }
 
+    /// The cluster.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Name of the ConfigMap of a run.
     #[must_use]
     pub fn object_name(run: &str) -> String {
@@ -168,14 +174,14 @@ impl StateStore {
 
 /// Changes to an object of Squall's own, and its creation, whose call does not name it.
 pub(super) fn own(namespace: &str, group: &str, resource: &str, name: &str) -> [Let; 2] {
-    let one = |name: &str| Let {
-        verb: None,
+    let one = |name: &str, verb: Option<&str>| Let {
+        verb: verb.map(ToOwned::to_owned),
         group: Some(group.to_owned()),
         resource: resource.to_owned(),
         namespace: namespace.to_owned(),
         name: Some(name.to_owned()),
     };
-    [one(name), one("")]
+    [one(name, None), one("", Some("create"))]
 }
 
 /// Calls with a time limit, and again after a transient error.

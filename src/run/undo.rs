@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
 use super::state::StateStore;
-use super::undo_log::{ActId, Record, UndoLog};
+use super::undo_log::{ActId, Record, State, UndoLog};
 use crate::cluster::Cluster;
 use crate::fault::{self, Acting, Undo};
 use crate::record::{Clock, Micros, Target, UndoOutcome, What};
@@ -36,7 +36,7 @@ pub(super) struct Undoer {
 impl Undoer {
     /// Where a fault acts for this run.
     pub(super) fn acting<'a>(&'a self, step: &'a str) -> Acting<'a> {
-        Acting { cluster: &self.cluster, run: &self.run, step }
+        Acting { cluster: &self.cluster, run: &self.run, state: self.store.namespace(), step }
     }
 
     /// Sends an event that happened now.
@@ -72,8 +72,15 @@ impl Undoer {
         let cx = self.acting(step);
         let deadline = Instant::now() + budget;
         let mut pause = UNDO_PAUSE;
-        loop {
+        // A state that the log has already is not written again: tries must not fill it.
+        let mut last = match self.log.lock().await.acts().get(id) {
+            Some(act) if act.state == State::UndoFailed => Some(act.why.clone()),
+            _ => None,
+        };
+        if last.is_none() {
             self.log_outcome(Record::Undoing { act: id }).await;
+        }
+        loop {
             let answer = match fault::undo(key, &cx, target, note).await {
                 Some(answer) => answer.map_err(|e| e.to_string()),
                 None => Err(format!("this binary knows no fault `{key}`")),
@@ -83,7 +90,10 @@ impl Undoer {
                 Ok(Undo::Nothing(detail)) => (UndoOutcome::Nothing, detail),
                 Ok(Undo::Conflict(detail)) => (UndoOutcome::Conflict, detail),
                 Err(why) => {
-                    self.log_outcome(Record::UndoFailed { act: id, why: why.clone() }).await;
+                    if last.as_ref() != Some(&why) {
+                        self.log_outcome(Record::UndoFailed { act: id, why: why.clone() }).await;
+                        last = Some(why.clone());
+                    }
                     if Instant::now() + pause < deadline {
                         sleep(pause).await;
                         pause = (pause * 2).min(UNDO_PAUSE_MAX);

@@ -107,6 +107,10 @@ fn unshown(what: &What) -> Option<String> {
         What::Effect { step, target, seen: false, detail } => {
             Some(format!("{} had no visible effect: {detail}", on(step, target)))
         }
+        // Only faults that are taken back say so: somebody else had ended it, and nobody knows when.
+        What::Undone { step, target, outcome: UndoOutcome::Nothing, detail } => {
+            Some(format!("{} was no longer in place when it was to be taken back: {detail}", on(step, target)))
+        }
         What::Undone { step, target, outcome: UndoOutcome::Conflict, detail } => {
             Some(format!("{} was changed by somebody else meanwhile: {detail}", on(step, target)))
         }

@@ -151,6 +151,10 @@ fn notes_on_objects_are_enough_where_no_log_is_left() {
     place.squall(&["recover"]).exits(0).says("nothing is left");
     assert_eq!(replicas(&place), 1, "without --scan nothing is known of it");
     place.squall(&["recover", "--scan", "--namespace", &place.state]).exits(0).says("nothing is left");
+    // A note names the state namespace of its run, whose lease alone says whether that run lives.
+    let elsewhere = ["recover", "--scan", "--namespace", &place.namespace, "--state-namespace", &place.namespace];
+    place.squall(&elsewhere).exits(0).says("nothing is left");
+    assert_eq!(replicas(&place), 1);
     place.squall(&["recover", "--scan", "--namespace", &place.namespace]).exits(0).says(&format!("{run}: clean"));
     assert_eq!(replicas(&place), 3);
     place.assert_clean();

@@ -31,6 +31,8 @@ pub struct ScaleNote {
 #[serde(rename_all = "camelCase")]
 pub(super) struct OnObject {
     pub(super) run: String,
+    #[serde(default)]
+    state: String,
     step: String,
     fault: String,
     previous: i64,
@@ -39,8 +41,8 @@ pub(super) struct OnObject {
 
 impl OnObject {
     pub(super) fn text(cx: &Acting<'_>, note: &ScaleNote) -> String {
-        // A run id, a step's name (63 bytes) and two numbers: far below the 4 KiB that a note may take.
-        json!({"run": cx.run, "step": cx.step, "fault": super::Scale::ABOUT.key, "previous": note.previous, "injected": note.injected})
+        // A run id, a namespace and a step's name (63 bytes each) and two numbers: far below the 4 KiB that a note may take.
+        json!({"run": cx.run, "state": cx.state, "step": cx.step, "fault": super::Scale::ABOUT.key, "previous": note.previous, "injected": note.injected})
             .to_string()
     }
 }
@@ -70,6 +72,7 @@ fn note_on(meta: &ObjectMeta, kind: &str) -> Option<Left> {
     let note: OnObject = serde_json::from_str(meta.annotations.as_ref()?.get(NOTE)?).ok()?;
     (note.fault == super::Scale::ABOUT.key).then(|| Left {
         run: note.run,
+        state: note.state,
         step: note.step,
         fault: note.fault,
         target: Target {
@@ -262,7 +265,7 @@ mod tests {
         });
         let client = kube::Client::new(service, "default");
         let cluster = Cluster::new(client, crate::record::ClusterId::default());
-        check(&Acting { cluster: &cluster, run, step: "hold" });
+        check(&Acting { cluster: &cluster, run, state: "squall", step: "hold" });
     }
 
     #[tokio::test]

@@ -80,7 +80,7 @@ impl Connection {
         progress.remote.set(Some(remote));
         progress.step.set(Step::Connect);
         let tcp = dial(remote, |port| progress.port.set(port)).await.map_err(Failed::connect)?;
-        target.timed_out.opened(remote, progress.port.get());
+        target.timed_out.opened(remote, progress.port.get(), Instant::now());
         tcp.set_nodelay(true).and_then(|()| tcp.set_zero_linger()).map_err(Failed::connect)?;
         let wire = Rc::new(Wire::default());
         // A fresh connection ends with its response; a FIN of ours in front of the reset would be one packet for nothing.

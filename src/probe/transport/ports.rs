@@ -20,23 +20,35 @@ use tokio::time::Instant;
 /// How long Linux keeps an entry whose SYN was not answered.
 const SYN_SENT: Duration = Duration::from_secs(120);
 
-/// When a connect timed out last, by where it went and the port that it came from: no more entries than there are ports.
+/// When a connect timed out last, by where it went and the port that it came from (no more entries than there are ports), and when
+/// one to each address opened last.
 #[derive(Debug, Default)]
-pub(crate) struct TimedOut(Mutex<BTreeMap<(SocketAddr, u16), Instant>>);
+pub(crate) struct TimedOut(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    timed_out: BTreeMap<(SocketAddr, u16), Instant>,
+    opened: BTreeMap<SocketAddr, Instant>,
+}
 
 impl TimedOut {
-    /// Notes that a connect timed out; whether the one before it on this port did so too, within the life of an entry.
+    /// Notes that a connect timed out; whether the one before it on this port did so too, within the life of an entry, though others
+    /// got through since. Where none does, it is the address that does not answer, whatever the port.
     pub(crate) fn again(&self, remote: SocketAddr, port: u16, now: Instant) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = known.insert((remote, port), now);
-        before.is_some_and(|before| now.saturating_duration_since(before) < SYN_SENT)
+        let through = known.opened.get(&remote).copied();
+        let before = known.timed_out.insert((remote, port), now);
+        before.is_some_and(|before| {
+            now.saturating_duration_since(before) < SYN_SENT && through.is_some_and(|through| through > before)
+        })
     }
 
-    /// Forgets a port on which a connection opened.
-    pub(crate) fn opened(&self, remote: SocketAddr, port: u16) {
+    /// Notes that a connection opened, and forgets its port.
+    pub(crate) fn opened(&self, remote: SocketAddr, port: u16, now: Instant) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !known.is_empty() {
-            known.remove(&(remote, port));
+        known.opened.insert(remote, now);
+        if !known.timed_out.is_empty() {
+            known.timed_out.remove(&(remote, port));
         }
     }
 }
@@ -75,11 +87,15 @@ mod tests {
         assert!(!known.again(a, 40_000, now));
         assert!(!known.again(a, 40_001, now), "another port");
         assert!(!known.again(b, 40_000, now), "another address");
+        assert!(!known.again(a, 40_001, later(50)), "nothing gets through to that address at all");
+        known.opened(a, 50_000, later(60));
         assert!(known.again(a, 40_000, later(100)));
+        known.opened(a, 50_000, later(110));
         assert!(known.again(a, 40_000, later(219)), "each try renews the entry");
+        known.opened(a, 50_000, later(220));
         assert!(!known.again(a, 40_000, later(340)), "the entry is gone");
-        known.opened(a, 40_000);
-        assert!(!known.again(a, 40_000, later(341)));
+        known.opened(a, 40_000, later(341));
+        assert!(!known.again(a, 40_000, later(342)));
     }
 
     #[tokio::test]

@@ -10,7 +10,8 @@ use super::{Acts, Entry, MAX_BYTES, Record, VERSION, read};
 #[derive(Debug)]
 pub struct UndoLog {
     run: String,
-    file: File,
+    /// `None` where this machine's disk refuses and the cluster's copy has to do.
+    file: Option<File>,
     text: String,
     acts: Acts,
 }
@@ -26,7 +27,7 @@ impl UndoLog {
         if let Some(folder) = path.parent() {
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { run: run.to_owned(), file, text: String::new(), acts: Acts::default() })
+        Ok(Self { run: run.to_owned(), file: Some(file), text: String::new(), acts: Acts::default() })
     }
 
     /// Takes up the log of a run that died, to write its recovery behind it. `text` is its longest copy: where the file on this
@@ -36,12 +37,29 @@ impl UndoLog {
     ///
     /// When the text is not a log, or the file can't be written.
     pub fn resume(path: &Path, run: &str, text: &str) -> io::Result<Self> {
+        let mut log = Self::in_memory(run, text)?;
+        // The old file stays whole until the new one is: it may be the only copy.
+        let aside = path.with_extension("jsonl.part");
+        let mut new = File::create(&aside)?;
+        new.write_all(log.text.as_bytes())?;
+        new.sync_all()?;
+        std::fs::rename(&aside, path)?;
+        if let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        log.file = Some(OpenOptions::new().append(true).open(path)?);
+        Ok(log)
+    }
+
+    /// The same where nothing can be written on this machine: the cluster's copy is then the only one.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not a log.
+    pub fn in_memory(run: &str, text: &str) -> io::Result<Self> {
         let acts = read(text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         let complete = text.rfind('\n').map_or("", |end| &text[..=end]).to_owned();
-        let mut file = File::create(path)?;
-        file.write_all(complete.as_bytes())?;
-        file.sync_all()?;
-        Ok(Self { run: run.to_owned(), file, text: complete, acts })
+        Ok(Self { run: run.to_owned(), file: None, text: complete, acts })
     }
 
     /// The text of a log that begins with these records, for a run of which no log is left.
@@ -60,15 +78,18 @@ impl UndoLog {
     ///
     /// When a record can't follow (a bug), when the log is full, or when the disk refuses.
     pub fn append(&mut self, wall: jiff::Timestamp, records: Vec<Record>) -> io::Result<()> {
+        let announces = records.iter().any(|record| matches!(record, Record::Prepared { .. }));
         let (acts, lines) = extended(&self.run, &self.acts, wall, records)?;
-        if self.text.len() + lines.len() > MAX_BYTES {
+        if announces && self.text.len() + lines.len() > MAX_BYTES {
             return Err(io::Error::new(
                 io::ErrorKind::FileTooLarge,
                 format!("the undo log is full ({MAX_BYTES} bytes)"),
             ));
         }
-        self.file.write_all(lines.as_bytes())?;
-        self.file.sync_data()?;
+        if let Some(file) = &mut self.file {
+            file.write_all(lines.as_bytes())?;
+            file.sync_data()?;
+        }
         self.text.push_str(&lines);
         self.acts = acts;
         Ok(())

@@ -25,7 +25,8 @@ use crate::record::{ClusterId, Target, UndoOutcome};
 
 /// Version of the log's format.
 pub const VERSION: u32 = 1;
-/// A ConfigMap holds 1 MiB at most; past this the log refuses to grow, and with it the run to inject.
+/// A ConfigMap holds 1 MiB at most; past this no act is announced any more, and so nothing injected. What is left of the MiB is for the
+/// outcomes of those that were.
 pub const MAX_BYTES: usize = 900_000;
 
 /// One line of the log.
@@ -293,7 +294,7 @@ const fn follows(from: State, to: State, record: &Record) -> bool {
     match to {
         State::Injected | State::InjectFailed => matches!(from, State::Prepared),
         State::Over if matches!(record, Record::NotInjected { .. }) => matches!(from, State::Prepared),
-        State::Over | State::UndoFailed => matches!(from, State::Undoing),
+        State::Over | State::UndoFailed => matches!(from, State::Undoing | State::UndoFailed),
         State::Undoing => !matches!(from, State::Over),
         State::Prepared => false,
     }
