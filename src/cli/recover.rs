@@ -1,5 +1,6 @@
 //! `abort` and `recover`: ending a run from elsewhere, and finishing the undo of one that died.
 
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -99,14 +100,20 @@ impl Recover {
     /// The command that guards a run, with the options by which this process found its cluster.
     pub(super) fn guard_of(run: &str, reports: &Path, cluster: &Cluster, global: &Global) -> std::io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["recover", run, "--guard", "--color", "never", "--reports"]).arg(reports);
-        command.args(["--state-namespace", &global.state_namespace]);
+        // One word each: a value may begin with a dash.
+        let option = |name: &str, value: &OsStr| {
+            let mut word = OsString::from(format!("--{name}="));
+            word.push(value);
+            word
+        };
+        command.args(["recover", run, "--guard", "--color=never"]).arg(option("reports", reports.as_os_str()));
+        command.arg(option("state-namespace", global.state_namespace.as_ref()));
         if let Some(path) = &global.kubeconfig {
-            command.arg("--kubeconfig").arg(path);
+            command.arg(option("kubeconfig", path.as_os_str()));
         }
         match cluster.id().context.as_str() {
             "in-cluster" => command.env_remove("SQUALL_CONTEXT"),
-            context => command.args(["--context", context]),
+            context => command.arg(option("context", context.as_ref())),
         };
         Ok(command)
     }
@@ -116,13 +123,14 @@ impl Recover {
         if !self.guard {
             return self.once(global, term, world, &mut true).await;
         }
+        // Whoever ends a whole tree of processes asks politely first: this one stays as long as the runner does, and until its work is
+        // done.
+        let _ignored = signals::listen();
         match runner_died(std::io::stdin()) {
             Ok(true) => {}
             Ok(false) => return Exit::Passed,
             Err(e) => return term.errored(&format!("can't hear from the runner: {e}")),
         }
-        // Whoever ends process groups in turn asks politely first: this one goes when its work is done.
-        let _ignored = signals::listen();
         term.say("the runner died; taking back what it left");
         let began = tokio::time::Instant::now();
         let mut pause = LOOK;

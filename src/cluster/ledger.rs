@@ -1,7 +1,7 @@
 //! A layer under the client that records every call: the run record's `calls.jsonl`, and the proof that the declared permissions are
 //! the calls made.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -47,13 +47,25 @@ pub struct CallLine {
 }
 
 /// Where each call is written.
-type Sink = Box<dyn FnMut(&Made) + Send>;
+type Sink = Box<dyn FnMut(&Made) -> io::Result<()> + Send>;
 
 #[derive(Default)]
 struct Inner {
     waiting: Vec<Made>,
     dropped: u64,
     sink: Option<Sink>,
+    /// Why the record of calls is not complete.
+    failure: Option<String>,
+}
+
+impl Inner {
+    /// Hands a call to the sink; one that fails is not asked again, because losing the record must not stop an undo.
+    fn write(&mut self, made: &Made) {
+        if let Some(Err(e)) = self.sink.as_mut().map(|sink| sink(made)) {
+            self.failure = Some(e.to_string());
+            self.sink = Some(Box::new(|_| Ok(())));
+        }
+    }
 }
 
 /// Every call made through a client. Cheap to clone; clones share the list.
@@ -62,7 +74,7 @@ pub struct Ledger(Arc<Mutex<Inner>>);
 
 impl Ledger {
     /// Writes every call to `file` as a [`CallLine`] from now on, those that waited first. `micros` says when something was on the
-    /// run's clock. Ends when the next one is given; a file that can't be written ends it too.
+    /// run's clock. Ends with [`detach`](Self::detach), or when the file can't be written.
     pub fn write_to(&self, mut file: impl Write + Send + 'static, micros: impl Fn(Instant) -> i64 + Send + 'static) {
         self.attach(Box::new(move |made| {
             let line = CallLine {
@@ -71,32 +83,38 @@ impl Ledger {
                 call: made.call.clone(),
                 status: made.status,
             };
-            if let Ok(mut line) = serde_json::to_vec(&line) {
-                line.push(b'\n');
-                // Losing this file must not stop an undo.
-                let _lost = file.write_all(&line);
-            }
+            let mut line = serde_json::to_vec(&line)?;
+            line.push(b'\n');
+            file.write_all(&line)
         }));
     }
 
-    /// Ends the record: later calls wait for the next one.
-    pub fn detach(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).sink = None;
+    /// Ends the record: later calls wait for the next one. Why the record is not complete, if it is not.
+    #[must_use]
+    pub fn detach(&self) -> Option<String> {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sink = None;
+        let dropped = std::mem::take(&mut inner.dropped);
+        let dropped = (dropped > 0).then(|| format!("{dropped} calls came before it began"));
+        inner.failure.take().or(dropped)
     }
 
-    fn attach(&self, mut sink: Sink) {
+    fn attach(&self, sink: Sink) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.waiting.drain(..).for_each(|made| sink(&made));
         inner.sink = Some(sink);
+        for made in std::mem::take(&mut inner.waiting) {
+            inner.write(&made);
+        }
     }
 
     fn record(&self, made: Made) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { waiting, dropped, sink } = &mut *inner;
-        match sink {
-            Some(sink) => sink(&made),
-            None if waiting.len() < KEPT_MAX => waiting.push(made),
-            None => *dropped += 1,
+        if inner.sink.is_some() {
+            inner.write(&made);
+        } else if inner.waiting.len() < KEPT_MAX {
+            inner.waiting.push(made);
+        } else {
+            inner.dropped += 1;
         }
     }
 }
@@ -214,5 +232,29 @@ mod tests {
         let wanted =
             [("early", 0, 3_000, Some(201)), ("late", 3_000, 3_000, Some(201)), ("silent", 6_000, 10_000, None)];
         assert_eq!(seen, wanted);
+        assert_eq!(ledger.detach(), None);
+    }
+
+    #[tokio::test]
+    async fn a_record_that_can_not_be_written_is_told_and_stops_no_call() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("no space left"))
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let ledger = Ledger::default();
+        ledger.write_to(Full, |_| 0);
+        let server = tower::service_fn(|_: Request<Body>| async {
+            Ok::<_, std::io::Error>(Response::new(Body::empty()))
+        });
+        let get = Request::get("/api/v1/nodes").body(Body::empty()).unwrap();
+        ledger.layer(server).oneshot(get).await.unwrap();
+        assert_eq!(ledger.detach().as_deref(), Some("no space left"));
+        assert_eq!(ledger.detach(), None, "told once");
     }
 }

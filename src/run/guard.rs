@@ -32,12 +32,14 @@ impl Guard {
         Ok(Self { child, pipe })
     }
 
-    /// The run ended in order: nothing is left, or a person was told what is.
-    pub fn dismiss(mut self) {
-        // One that is gone already needs no telling.
-        let _gone = self.pipe.write_all(ORDERLY);
+    /// The run ended in order: nothing is left, or a person was told what is. Whether the guard was there until now.
+    #[must_use]
+    pub fn dismiss(mut self) -> bool {
+        let was_there = matches!(self.child.try_wait(), Ok(None)) && self.pipe.write_all(ORDERLY).is_ok();
         drop(self.pipe);
-        let _gone = self.child.wait();
+        // It ends with the pipe; that it is waited for keeps no zombie, and its exit says nothing more.
+        let _ended = self.child.wait();
+        was_there
     }
 }
 
@@ -72,11 +74,20 @@ mod tests {
             command.args(["-c", "cat; echo over"]);
             Guard::start(command, File::create(&path).unwrap()).unwrap()
         };
-        start().dismiss();
+        assert!(start().dismiss());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "done\nover\n");
         let Guard { mut child, pipe } = start();
         drop(pipe);
         child.wait().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "over\n");
+    }
+
+    #[test]
+    fn one_that_was_gone_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = File::create(folder.path().join("guard.log")).unwrap();
+        let mut guard = Guard::start(Command::new("true"), log).unwrap();
+        guard.child.wait().unwrap();
+        assert!(!guard.dismiss());
     }
 }

@@ -153,7 +153,9 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
             concluded
         }
     };
-    ledger.detach();
+    if let Some(why) = ledger.detach() {
+        recorder.record(What::Warning { text: format!("`calls.jsonl` is not complete: {why}") });
+    }
     let exit = Exit::from(concluded.verdict);
     let Concluded { verdict, reason, left } = concluded;
     recorder.record(What::RunFinished { verdict, exit_code: exit.code(), reason, left });
@@ -245,8 +247,9 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         Err(panic) => after_panic(&stage.undoer, panic.as_ref()).await,
     };
     close(&stage.undoer, recorder, &mut concluded).await;
-    if let Some(guard) = guard {
-        guard.dismiss();
+    if guard.is_some_and(|guard| !guard.dismiss()) {
+        let text = "the guard was gone before the run ended (see guard.log): nobody would have taken back what a kill had left";
+        recorder.record(What::Warning { text: text.to_owned() });
     }
     concluded
 }

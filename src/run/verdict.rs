@@ -198,6 +198,7 @@ mod tests {
             (with(injected(Injection::Failed, false)), RunVerdict::Inconclusive),
             (with(undone(UndoOutcome::Conflict)), RunVerdict::Inconclusive),
             (with(undone(UndoOutcome::Undone)), RunVerdict::Passed),
+            (with(undone(UndoOutcome::Nothing)), RunVerdict::Inconclusive),
             (with(healed), RunVerdict::Deviated),
             (with(aborting), RunVerdict::Aborted),
         ];
