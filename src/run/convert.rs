@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::probe::{Expectation, ProbeConfig, Request, StreamKind};
+use crate::probe::{Ask, Expectation, HttpAsk, ProbeConfig, Request, StreamKind};
 use crate::spec::{self, Connection, Http, Method, Probe, Protocol};
 
 /// Makes a probe ready to be run.
@@ -23,11 +23,13 @@ pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
         rate: probe.rate,
         timeout: probe.timeout.get(),
         streams,
-        request: request(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?,
-        expect: expectation(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?,
-        ca_file: http.ca_file.clone().map(Into::into),
+        ask: Ask::Http(Box::new(http_ask(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?)),
         in_flight_max: None,
     })
+}
+
+fn http_ask(http: &Http) -> Result<HttpAsk, String> {
+    Ok(HttpAsk { request: request(http)?, expect: expectation(http)?, ca_file: http.ca_file.clone().map(Into::into) })
 }
 
 fn request(http: &Http) -> Result<Request, String> {
