@@ -17,7 +17,7 @@ use super::ledger::{Counts, Ledger, Reason};
 use super::pacer::Pacer;
 use super::sample::{Nanos, Outcome, Sample};
 use super::schedule::Schedule;
-use super::stall::{Span, StallWatch};
+use super::stall::{PROMPT, Span, StallWatch};
 use super::steps::Steps;
 use super::stream::StreamKind;
 use super::transport::{Answer, Exchange, Slot, Transport};
@@ -246,7 +246,9 @@ impl<T: Transport> Driver<T> {
         let Some(stream) = self.streams.get_mut(*index) else { return };
         let late = exchange.sent.saturating_duration_since(slot.planned) > stream.lateness_max;
         let span = Span { sent: exchange.sent, done: exchange.done, lost_before: *lost };
-        let stalled = || self.stalls.spoils(span, stream.lateness_max);
+        // What the kernel dated came by itself once this end had done its part: standing still from then on did no harm.
+        let dated = exchange.acted.is_some_and(|acted| acted.saturating_duration_since(exchange.sent) <= PROMPT);
+        let stalled = || !dated && self.stalls.spoils(span, stream.lateness_max);
         let (outcome, reason) = match exchange.answer {
             _ if late => (Outcome::ClientLate, None),
             Answer::Local(trouble) => (Outcome::Unknown, Some(Reason::Local(trouble))),

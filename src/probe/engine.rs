@@ -20,6 +20,7 @@ use super::schedule::Schedule;
 use super::stream::StreamKind;
 use super::transport::Transport;
 use super::transport::real::Prepared;
+use super::transport::stamped::keep_stamping;
 
 /// Batches that wait for a slow receiver before samples stay behind in the engine.
 const BATCHES_WAITING: usize = 256;
@@ -64,6 +65,7 @@ impl Engine {
         let (engine, outlet) = Self::wire();
         on_own_thread("probes", move || async move {
             ahead_of_others();
+            let _stamping = keep_stamping();
             let probes = probes.iter().zip(targets).enumerate();
             let streams = probes.flat_map(|(index, (probe, target))| {
                 streams_of(index, probe, plan, move |stream| target.transport(stream))

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 /// Long stalls remembered apart; older ones are joined.
 const STALLS_MAX: usize = 64;
 /// Waking up later than this counts as time lost.
-const PROMPT: Duration = Duration::from_millis(1);
+pub(crate) const PROMPT: Duration = Duration::from_millis(1);
 
 /// The stalls of the recent past.
 #[derive(Debug)]

@@ -27,6 +27,8 @@ struct Fake {
 enum Script {
     /// Good after so long.
     Good(Duration),
+    /// Good after so long by the kernel's word, though the engine may have looked later.
+    Dated(Duration),
     /// No answer until the deadline.
     Silence,
     /// Sent only after so long.
@@ -45,9 +47,15 @@ impl Transport for Fake {
     async fn send(self, slot: Slot) -> Exchange {
         self.sent.borrow_mut().push(slot.number);
         let mut sent = Instant::now();
+        let (mut done, mut acted) = (None, None);
         let answer = match (self.script)(slot) {
             Script::Good(after) => {
                 sleep(after).await;
+                Answer::Good
+            }
+            Script::Dated(after) => {
+                sleep(after).await;
+                (done, acted) = (Some(sent + after), Some(sent));
                 Answer::Good
             }
             Script::Silence => {
@@ -61,7 +69,8 @@ impl Transport for Fake {
             }
             Script::Local(trouble) => Answer::Local(trouble),
         };
-        Exchange { sent, done: Instant::now(), answer, reused: false, remote: None, steps: Steps::default() }
+        let done = done.unwrap_or_else(Instant::now);
+        Exchange { sent, done, acted, answer, reused: false, remote: None, steps: Steps::default() }
     }
 }
 
@@ -190,6 +199,27 @@ async fn a_stall_makes_no_outage_and_no_burst() {
         }
     }
     assert_eq!(run.counts.unknown.stalled, run.counts.unknown.total());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_came_in_a_stall_counts_where_the_kernel_dates_it() {
+    let stalled = |script| async move {
+        let run = run(script, S, async |_| {
+            sleep(300 * MS).await;
+            advance(200 * MS).await;
+        })
+        .await;
+        check(&run, S);
+        run
+    };
+    let dated = stalled(|_| Script::Dated(50 * MS)).await;
+    let undated = stalled(|_| Script::Good(50 * MS)).await;
+    let taken =
+        |run: &Run| run.samples.iter().filter(|s| s.outcome == Outcome::Good && run.sent.contains(&s.slot)).count();
+    assert_eq!(taken(&dated), dated.sent.len(), "all that was sent has its answer, and its time");
+    assert!(dated.samples.iter().filter(|s| s.outcome == Outcome::Good).all(|s| s.service_time() == nanos(50 * MS)));
+    assert!(taken(&undated) < undated.sent.len(), "nobody knows when these came");
+    assert!(dated.counts.unknown.stalled > 0, "what the stall swallowed is unsent all the same");
 }
 
 #[tokio::test(start_paused = true)]

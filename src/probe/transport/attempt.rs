@@ -27,9 +27,13 @@ pub(crate) async fn exchange<A: Attempt>(to: A, slot: Slot) -> Exchange {
     let sent = Instant::now();
     let progress = Progress::new(sent);
     let result = timeout_at(slot.deadline, to.attempt(&progress)).await;
-    let done = Instant::now();
+    let now = Instant::now();
+    // The stamps of two clocks: what they say can't have been before the request or after this look.
+    let stamped =
+        progress.stamped.get().filter(|(acted, arrived)| sent <= *acted && acted <= arrived && *arrived <= now);
+    let done = stamped.map_or(now, |(_, arrived)| arrived);
     let answer = match result {
-        Err(_) => to.timed_out(&progress, done),
+        Err(_) => to.timed_out(&progress, now),
         Ok(Err(failed)) => failed.answer,
         Ok(Ok((answer, kept))) => {
             to.keep(kept, slot.deadline).await;
@@ -42,7 +46,7 @@ pub(crate) async fn exchange<A: Attempt>(to: A, slot: Slot) -> Exchange {
         }
     };
     let (reused, remote, steps) = (progress.reused.get(), progress.remote.get(), progress.steps());
-    Exchange { sent, done, answer, reused, remote, steps }
+    Exchange { sent, done, acted: stamped.map(|(acted, _)| acted), answer, reused, remote, steps }
 }
 
 fn too_late(step: Step, progress: &Progress) -> Answer {

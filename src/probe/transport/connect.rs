@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::classify::{Cause, Failed, bad};
 use super::progress::Progress;
+use super::stamped::Stamped;
 use super::target::Target;
 use super::wire::{Watched, Wire};
 use crate::probe::sample::{Class, Step};
@@ -49,6 +50,7 @@ impl Connection {
     ) -> Result<Self, Failed> {
         let (tcp, remote) = target.endpoint.open(stream, turn, progress).await?;
         let wire = Rc::new(Wire::default());
+        let tcp = Stamped::new(tcp, Rc::clone(wire.times()));
         // A connection for one request ends with its response; a FIN of ours in front of the reset would be one packet for nothing.
         let abrupt = stream.requests_per_connection() == 1;
         let Some(tls) = &target.tls else {

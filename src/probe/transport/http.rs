@@ -50,8 +50,9 @@ impl Attempt for HttpTransport {
             Some(idle) => inner.over_idle(idle, request, progress).await?,
             None => inner.over_new(request, progress).await?,
         };
-        progress.begin(Step::Body);
-        progress.head.set(Some(Instant::now()));
+        let head_at = connection.wire.times().arrived().unwrap_or_else(Instant::now);
+        progress.begin_at(Step::Body, head_at);
+        progress.head.set(Some(head_at));
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
         progress.status.set(status);
@@ -65,6 +66,7 @@ impl Attempt for HttpTransport {
             (Err(_), Some(_)) => Vec::new(),
             (Err(error), None) => return Err(Failed::body(error, &connection.wire, status)),
         };
+        progress.complete(connection.wire.times());
         let wrong = wrong.or_else(|| expect.judge_body(&beginning));
         let answer = wrong.map_or(Answer::Good, |class| Answer::Bad { class, status });
         Ok((answer, connection))

@@ -13,6 +13,7 @@ mod ports;
 pub(crate) mod progress;
 pub(crate) mod real;
 pub(crate) mod resolve;
+pub(crate) mod stamped;
 mod target;
 mod tcp;
 mod tls;
@@ -42,8 +43,10 @@ pub struct Slot {
 pub struct Exchange {
     /// When the first thing was done for it, be it a look-up, a connection or the request itself.
     pub sent: Instant,
-    /// When its outcome was known.
+    /// When its outcome was known; of an answer, when it arrived, where the kernel says so.
     pub done: Instant,
+    /// When this end had done its part, where `done` is the kernel's word: from then on it could stand still without harm.
+    pub acted: Option<Instant>,
     /// What it came to.
     pub answer: Answer,
     /// Whether a connection that was already open carried it.

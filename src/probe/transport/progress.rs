@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::time::Instant;
 
+use super::stamped::Times;
 use crate::probe::sample::Step;
 use crate::probe::steps::Steps;
 
@@ -21,6 +22,8 @@ pub(crate) struct Progress {
     pub(crate) port: Cell<u16>,
     /// When the response's head was complete.
     pub(crate) head: Cell<Option<Instant>>,
+    /// When this end had done its part, and when the whole answer had arrived, by the kernel's stamp.
+    pub(crate) stamped: Cell<Option<(Instant, Instant)>>,
 }
 
 impl Progress {
@@ -35,6 +38,7 @@ impl Progress {
             remote: Cell::new(None),
             port: Cell::new(0),
             head: Cell::new(None),
+            stamped: Cell::new(None),
         }
     }
 
@@ -49,6 +53,11 @@ impl Progress {
         steps.begin(step, at.saturating_duration_since(self.sent));
         self.steps.set(steps);
         self.step.set(step);
+    }
+
+    /// The answer is complete: the connection's times tell when.
+    pub(crate) fn complete(&self, times: &Times) {
+        self.stamped.set(times.written().zip(times.arrived()));
     }
 
     /// The step that is under way.

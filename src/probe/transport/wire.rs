@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::stamped::Times;
+
 /// What happened on a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Wire {
@@ -16,6 +18,7 @@ pub(crate) struct Wire {
     read: Cell<u64>,
     read_failure: Cell<Option<Failure>>,
     write_failure: Cell<Option<Failure>>,
+    times: Rc<Times>,
 }
 
 /// How reading or writing failed.
@@ -60,6 +63,12 @@ impl Wire {
     /// A new request begins.
     pub(crate) fn begin(&self) {
         self.read.set(0);
+        self.times.begin();
+    }
+
+    /// What the connection below was seen to do, and when.
+    pub(crate) fn times(&self) -> &Rc<Times> {
+        &self.times
     }
 
     /// Whether any byte came since the request began.
