@@ -4,13 +4,16 @@
 //! Sample ─▶ Series ─┬─▶ Timeline ─▶ Interval          every second, live
 //!                   ├─▶ Outages  ─▶ Outage ◀─ cause   when a window ends
 //!                   ├─▶ summary  ─▶ Summary           per phase
+//!                   ├─▶ availability ─▶ Availability  per phase, and over the run
 //!                   └─▶ judge    ─▶ Judgement         per hypothesis, stream and phase
 //! ```
 //!
 //! `docs/measures.md` says in words what each number means and what it can't see.
 
+mod availability;
 mod cause;
 mod distribution;
+mod gray;
 mod hlog;
 mod impact;
 mod judge;
@@ -29,8 +32,10 @@ mod timeline;
 mod tolerance;
 mod words;
 
+pub use availability::{SecondsRule, availability};
 pub use cause::{Mark, MarkKind, cause};
 pub use distribution::{Distribution, quantiles};
+pub use gray::Readiness;
 pub use hlog::HlogWriter;
 pub use impact::{StepTimes, impact};
 pub use judge::{Hypothesis, judge, judge_phase};

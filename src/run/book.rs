@@ -5,13 +5,14 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::marks;
+use super::readiness::Endpoints;
 use super::watching::Seen;
 use crate::measure::{
-    self, HlogWriter, Live, Mark, ObjectTrack, Outages, Phases, Series, Standing, StepTimes, Timeline, judge,
-    judge_phase, summary,
+    self, HlogWriter, Live, Mark, ObjectTrack, Outages, Phases, SecondsRule, Series, Standing, StepTimes, Timeline,
+    availability, judge, judge_phase, summary,
 };
 use crate::probe::{Batch, Nanos, ProbeConfig, StreamKind, StreamSummary};
-use crate::record::{Injection, Judgement, Micros, Phase, What};
+use crate::record::{Availability, Injection, Judgement, Micros, Phase, What};
 use crate::spec::{Experiment, Hypothesis};
 
 /// One stream of one probe, beside its [`Series`].
@@ -49,6 +50,7 @@ pub(super) struct Book {
     stops: Vec<Stop>,
     tracks: BTreeMap<usize, ObjectTrack>,
     marks: Vec<Mark>,
+    endpoints: Endpoints,
     steps: BTreeMap<String, Injections>,
     blind: BTreeMap<String, Micros>,
     hlog: Option<HlogWriter<File>>,
@@ -75,6 +77,7 @@ impl Book {
             stops: Vec::new(),
             tracks: tracks.collect(),
             marks: Vec::new(),
+            endpoints: Endpoints::default(),
             steps: BTreeMap::new(),
             blind: BTreeMap::new(),
             hlog,
@@ -84,6 +87,7 @@ impl Book {
     /// The probes begin: their first slots begin at `start`.
     pub(super) fn begin(&mut self, probes: &[ProbeConfig], start: Nanos) {
         for (probe, config) in probes.iter().enumerate() {
+            self.endpoints.probe(config);
             for kind in &config.streams {
                 let series = Series::new(config.name.clone(), *kind, config.rate, config.timeout, start);
                 self.streams.push(Stream {
@@ -187,6 +191,7 @@ impl Book {
         match seen {
             Seen::Object(at, what) => {
                 self.detect(at, &what);
+                self.endpoints.seen(nanos(at), &what);
                 self.marks.extend(marks::of(at, &what));
                 vec![(at, *what)]
             }
@@ -207,6 +212,7 @@ impl Book {
                 for track in self.tracks.values_mut() {
                     track.blind(nanos(from), nanos(at));
                 }
+                self.endpoints.blind(&what, nanos(from), nanos(at));
                 vec![(at, What::Blind { what, from, to: Some(at) })]
             }
             Seen::Synced(_) | Seen::Limits(_) => Vec::new(),
@@ -259,6 +265,7 @@ impl Book {
             for track in self.tracks.values_mut() {
                 track.blind(nanos(from), nanos(end));
             }
+            self.endpoints.blind(&what, nanos(from), nanos(end));
             self.blind.insert(what, end);
         }
     }
@@ -284,12 +291,24 @@ impl Book {
         for series in &self.series {
             whats.extend(Phase::ALL.into_iter().map(|phase| What::Summary(summary(series, phase, &phases))));
         }
+        whats.extend(self.series.iter().flat_map(|series| self.availabilities(series, &phases)));
         let reached: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| !phases.bounds(*phase).is_empty()).collect();
         let injections: Vec<Nanos> = self.steps.values().filter_map(|step| step.injected).collect();
         let judgements = judge(&self.hypotheses(), &self.series, &phases, &injections);
         whats.extend(judgements.into_iter().chain(self.judge_objects(&phases, &reached)).map(What::Judged));
         whats.extend(self.impacts(&phases));
         whats
+    }
+
+    /// How available a stream was over the run, and in each phase.
+    fn availabilities(&self, series: &Series, phases: &Phases) -> Vec<What> {
+        let of = |phase| availability(series, phase, phases, SecondsRule::default());
+        let whole = of(None).map(|whole| Availability { gray: self.endpoints.gray(series), ..whole });
+        whole
+            .into_iter()
+            .chain(Phase::ALL.into_iter().filter_map(|phase| of(Some(phase))))
+            .map(What::Availability)
+            .collect()
     }
 
     fn impacts(&self, phases: &Phases) -> Vec<What> {

@@ -16,6 +16,7 @@ mod executor;
 pub mod guard;
 pub mod lease;
 mod marks;
+mod readiness;
 pub mod recover;
 pub mod signals;
 pub mod state;
