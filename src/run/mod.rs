@@ -20,6 +20,7 @@ mod readiness;
 pub mod recover;
 pub mod signals;
 pub mod state;
+mod stops;
 mod undo;
 pub mod undo_log;
 pub mod verdict;

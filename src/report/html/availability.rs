@@ -32,7 +32,7 @@ pub(super) fn section(out: &mut String, report: &Report) {
         put!(out, " {} without a bad request are left out.", plural_of(well.len(), "stream"));
     }
     put!(out, "</p>\n<div class=\"scroll\"><table>\n<thead><tr><th>Probe, stream</th>");
-    for name in ["Longest failure", "Bad seconds", "Severe", "Unavailable", "Downtime"] {
+    for name in ["Longest failure", "Bad seconds", "Downtime"] {
         put!(out, "<th class=\"n\">{name}</th>");
     }
     let windows = windows(&failed);
@@ -72,8 +72,8 @@ fn row(out: &mut String, a: &Availability, windows: &[i64]) {
         );
     }
     let s = &a.seconds;
-    put!(out, "</td><td class=\"n\">{}<small>of {}</small></td>", count(s.errored), count(s.measured));
-    put!(out, "<td class=\"n\">{}</td><td class=\"n\">{} s</td>", count(s.severe), count(s.unavailable));
+    put!(out, "</td><td class=\"n\">{} of {}", count(s.errored), count(s.measured));
+    put!(out, "<small>{} severe<br/>{} unavailable</small></td>", count(s.severe), count(s.unavailable));
     put!(out, "<td class=\"n\">{}", duration(a.downtime_us));
     if let Some(burn) = a.budgets.iter().find(|b| (b.objective - OBJECTIVE).abs() < 1e-9) {
         let of = format!(

@@ -108,7 +108,7 @@ fn the_page_begins_with_the_verdict_and_tells_in_order() {
         "<h2>After against before</h2>",
         "✕ worse",
         "[−0.10 pp, +0.10 pp]",
-        "its slowest requests lie in too few blocks",
+        "too few seconds hold its slowest requests",
         "<h2>Steps and targets</h2>",
         "<h2>Every planned request</h2>",
         "<h2>Timeline</h2>",
