@@ -4,13 +4,20 @@
 //! Sample ─▶ Series ─┬─▶ Timeline ─▶ Interval          every second, live
 //!                   ├─▶ Outages  ─▶ Outage ◀─ cause   when a window ends
 //!                   ├─▶ summary  ─▶ Summary           per phase
+//!                   ├─▶ availability ─▶ Availability  per phase, and over the run
+//!                   ├─▶ compare  ─▶ Comparison        after against before
 //!                   └─▶ judge    ─▶ Judgement         per hypothesis, stream and phase
 //! ```
 //!
 //! `docs/measures.md` says in words what each number means and what it can't see.
 
+mod alarm;
+mod availability;
+mod blocks;
 mod cause;
+mod compare;
 mod distribution;
+mod gray;
 mod hlog;
 mod impact;
 mod judge;
@@ -19,6 +26,7 @@ mod object;
 mod outage;
 mod phase;
 mod recovery;
+mod sequential;
 mod series;
 pub mod stats;
 mod summary;
@@ -29,8 +37,12 @@ mod timeline;
 mod tolerance;
 mod words;
 
+pub use alarm::{Alarm, Stream, allowed};
+pub use availability::{SecondsRule, availability};
 pub use cause::{Mark, MarkKind, cause};
+pub use compare::compare;
 pub use distribution::{Distribution, quantiles};
+pub use gray::Readiness;
 pub use hlog::HlogWriter;
 pub use impact::{StepTimes, impact};
 pub use judge::{Hypothesis, judge, judge_phase};

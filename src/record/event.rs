@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::availability::{Availability, Comparison};
+use super::cluster::ClusterId;
 use crate::probe::StreamKind;
 
 /// Version of the event format, written into the first event.
@@ -468,6 +470,10 @@ pub enum What {
     Judged(Judgement),
     /// Times after an injection.
     Impact(Impact),
+    /// How available a stream was, in a phase or over the run.
+    Availability(Availability),
+    /// *After* against *before*, of one stream.
+    Compared(Comparison),
     /// Last event of every run.
     RunFinished {
         /// Verdict.
@@ -479,19 +485,4 @@ pub enum What {
         /// What is left behind and how to remove it; empty unless the undo is incomplete.
         left: Vec<String>,
     },
-}
-
-/// Which cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ClusterId {
-    /// Context of the kubeconfig, or `in-cluster`.
-    pub context: String,
-    /// URL of the API server.
-    pub server: String,
-    /// UID of the namespace `kube-system`: the cluster's identity.
-    pub uid: String,
-    /// Version of the API server.
-    #[serde(default)]
-    pub version: String,
 }

@@ -1,9 +1,13 @@
 //! The run record: what is written under `reports/<run-id>/`, and the events that everything is told from.
 
+mod availability;
+mod cluster;
 mod event;
 mod exit;
 mod store;
 
+pub use availability::*;
+pub use cluster::ClusterId;
 pub use event::*;
 pub use exit::Exit;
 pub use store::{Clock, Recorder, RunDir};

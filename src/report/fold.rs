@@ -55,6 +55,8 @@ impl Default for Fold {
             outages: Vec::new(),
             impacts: Vec::new(),
             summaries: Vec::new(),
+            availability: Vec::new(),
+            comparisons: Vec::new(),
             blind: Vec::new(),
             warnings: Vec::new(),
             next: Vec::new(),
@@ -107,6 +109,12 @@ impl Fold {
             What::Outage(outage) => upsert(&mut self.report.outages, outage, |o| (o.probe.clone(), o.stream, o.from)),
             What::Summary(summary) => {
                 upsert(&mut self.report.summaries, summary, |s| (s.probe.clone(), s.stream, s.phase));
+            }
+            What::Availability(availability) => {
+                upsert(&mut self.report.availability, availability, |a| (a.probe.clone(), a.stream, a.phase));
+            }
+            What::Compared(comparison) => {
+                upsert(&mut self.report.comparisons, comparison, |c| (c.probe.clone(), c.stream));
             }
             What::Judged(judgement) => {
                 upsert(&mut self.report.hypotheses, judgement, |j| (j.index, j.subject.clone(), j.stream, j.phase));
@@ -220,6 +228,8 @@ impl Fold {
             "the run ended without finishing".clone_into(&mut report.reason);
         }
         report.summaries.sort_by(|a, b| (&a.probe, a.stream, a.phase).cmp(&(&b.probe, b.stream, b.phase)));
+        report.availability.sort_by(|a, b| (&a.probe, a.stream, a.phase).cmp(&(&b.probe, b.stream, b.phase)));
+        report.comparisons.sort_by(|a, b| (&a.probe, a.stream).cmp(&(&b.probe, b.stream)));
         let missing = unjudged(report, self.plan.as_ref());
         report.hypotheses.extend(missing);
         report.hypotheses.sort_by_key(|h| (h.index, h.phase, h.stream));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::probe::StreamKind;
-use crate::record::{Injection, Judgement, RunVerdict, UndoOutcome, Verdict};
+use crate::record::{Injection, Judgement, RunVerdict, Shift, UndoOutcome, Verdict};
 pub use crate::scalar::words::{count, duration, percent, plural, seconds};
 
 /// A latency, given in microseconds.
@@ -92,6 +92,34 @@ pub fn interval(judgement: &Judgement) -> Option<String> {
     Some(format!("[{}, {}]", write(low), write(high)))
 }
 
+/// A value of a shifted measure: a share, or a time.
+#[must_use]
+pub fn measured(shift: &Shift, value: f64) -> String {
+    if shift.measure == "success" { percent(value) } else { seconds(value) }
+}
+
+/// The 95 % interval of a shift, in the measure's unit: `[−0.12 ms, +0.31 ms]`, or points of a percentage.
+#[must_use]
+pub fn shifted(shift: &Shift) -> Option<String> {
+    let (low, high) = shift.interval?;
+    let write = |value: f64| {
+        let sign = if value > 0.0 { "+" } else { "" };
+        if shift.measure == "success" { points(value) } else { format!("{sign}{}", seconds(value)) }
+    };
+    Some(format!("[{}, {}]", write(low), write(high)))
+}
+
+/// A difference of two shares in points: `−0.08 pp`.
+fn points(difference: f64) -> String {
+    let text = format!("{:.2}", (difference * 100.0).abs());
+    let sign = match difference {
+        _ if text == "0.00" => "",
+        d if d < 0.0 => "−",
+        _ => "+",
+    };
+    format!("{sign}{text} pp")
+}
+
 /// The name of a run's verdict, or of its absence.
 #[must_use]
 pub const fn run_verdict(verdict: Option<RunVerdict>) -> &'static str {
@@ -153,5 +181,22 @@ mod tests {
         assert_eq!(rate(200.0), "200/s");
         assert_eq!(rate(12.5), "12.5/s");
         assert_eq!(success(0, 0), "–");
+    }
+
+    #[test]
+    fn a_shift_has_its_sign_and_its_unit() {
+        let shift = |measure: &str, interval| Shift {
+            measure: measure.to_owned(),
+            before: 0.0,
+            after: 0.0,
+            interval,
+            margin: 0.0,
+            standing: crate::record::Standing::CantTell,
+            reason: String::new(),
+        };
+        assert_eq!(shifted(&shift("p99", Some((-0.001_2, 0.000_31)))).unwrap(), "[−1.20 ms, +310 µs]");
+        assert_eq!(shifted(&shift("success", Some((-0.000_8, 0.0)))).unwrap(), "[−0.08 pp, 0.00 pp]");
+        assert_eq!(shifted(&shift("p99", None)), None);
+        assert_eq!(measured(&shift("success", None), 0.999), "99.90 %");
     }
 }

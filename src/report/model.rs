@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
-    ClusterId, Injection, Judgement, Micros, Outage, Phase, RunVerdict, Summary, Target, UndoOutcome, Verdict,
+    Availability, ClusterId, Comparison, Injection, Judgement, Micros, Outage, Phase, RunVerdict, Summary, Target,
+    UndoOutcome, Verdict,
 };
 
 /// Version of the report's format. Fields may be added; none is renamed or given another meaning without a new version.
@@ -58,6 +59,12 @@ pub struct Report {
     pub impacts: Vec<ImpactTimes>,
     /// Counts and latencies per probe, stream and phase.
     pub summaries: Vec<Summary>,
+    /// How available each stream was, over the run and in each phase. Empty for records that do not have it.
+    #[serde(default)]
+    pub availability: Vec<Availability>,
+    /// *After* against *before*, per stream. Empty for records that do not have it.
+    #[serde(default)]
+    pub comparisons: Vec<Comparison>,
     /// Windows in which the API server could not be seen.
     pub blind: Vec<Blind>,
     /// Warnings.

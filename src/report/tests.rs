@@ -27,6 +27,16 @@ fn a_report_reads_back_as_written() {
 }
 
 #[test]
+fn a_report_of_an_older_version_still_reads() {
+    let mut json: serde_json::Value = serde_json::from_str(&report(&synthetic::pod_kill()).json().unwrap()).unwrap();
+    for newer in ["availability", "comparisons"] {
+        assert!(json.as_object_mut().unwrap().remove(newer).is_some(), "{newer}");
+    }
+    let report: Report = serde_json::from_value(json).unwrap();
+    assert!(report.availability.is_empty() && report.comparisons.is_empty() && !report.summaries.is_empty());
+}
+
+#[test]
 fn a_run_that_never_finished_has_no_verdict_and_names_the_command() {
     let report = report(&synthetic::killed());
     assert_eq!((report.verdict, report.exit_code), (None, None));

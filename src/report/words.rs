@@ -71,7 +71,9 @@ pub fn describe(what: &What) -> Option<Words> {
         | What::Interval(_)
         | What::Summary(_)
         | What::Judged(_)
-        | What::Impact(_) => None,
+        | What::Impact(_)
+        | What::Availability(_)
+        | What::Compared(_) => None,
     }
 }
 

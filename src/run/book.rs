@@ -5,13 +5,15 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::marks;
+use super::readiness::Endpoints;
+use super::stops::Stops;
 use super::watching::Seen;
 use crate::measure::{
-    self, HlogWriter, Live, Mark, ObjectTrack, Outages, Phases, Series, Standing, StepTimes, Timeline, judge,
-    judge_phase, summary,
+    self, HlogWriter, Mark, ObjectTrack, Outages, Phases, SecondsRule, Series, StepTimes, Timeline, availability,
+    compare, judge, judge_phase, summary,
 };
 use crate::probe::{Batch, Nanos, ProbeConfig, StreamKind, StreamSummary};
-use crate::record::{Injection, Judgement, Micros, Phase, What};
+use crate::record::{Availability, Injection, Judgement, Micros, Phase, What};
 use crate::spec::{Experiment, Hypothesis};
 
 /// One stream of one probe, beside its [`Series`].
@@ -22,13 +24,6 @@ struct Stream {
     outages: Outages,
     complete_until: Nanos,
     lost: u64,
-}
-
-/// A stop condition on one stream: the worse stream decides.
-struct Stop {
-    condition: usize,
-    stream: usize,
-    live: Live,
 }
 
 /// A step's injections, as far as they have come.
@@ -46,9 +41,10 @@ pub(super) struct Book {
     streams: Vec<Stream>,
     series: Vec<Series>,
     phases: Phases,
-    stops: Vec<Stop>,
+    stops: Stops,
     tracks: BTreeMap<usize, ObjectTrack>,
     marks: Vec<Mark>,
+    endpoints: Endpoints,
     steps: BTreeMap<String, Injections>,
     blind: BTreeMap<String, Micros>,
     hlog: Option<HlogWriter<File>>,
@@ -72,9 +68,10 @@ impl Book {
             streams: Vec::new(),
             series: Vec::new(),
             phases: Phases { during: NEVER, after: NEVER, end: NEVER },
-            stops: Vec::new(),
+            stops: Stops::default(),
             tracks: tracks.collect(),
             marks: Vec::new(),
+            endpoints: Endpoints::default(),
             steps: BTreeMap::new(),
             blind: BTreeMap::new(),
             hlog,
@@ -84,6 +81,7 @@ impl Book {
     /// The probes begin: their first slots begin at `start`.
     pub(super) fn begin(&mut self, probes: &[ProbeConfig], start: Nanos) {
         for (probe, config) in probes.iter().enumerate() {
+            self.endpoints.probe(config);
             for kind in &config.streams {
                 let series = Series::new(config.name.clone(), *kind, config.rate, config.timeout, start);
                 self.streams.push(Stream {
@@ -97,13 +95,7 @@ impl Book {
                 self.series.push(series);
             }
         }
-        for (index, condition) in self.experiment.spec.stop_when.iter().enumerate() {
-            let streams = self.series.iter().enumerate().filter(|(_, s)| s.probe() == condition.probe.as_str());
-            self.stops.extend(streams.filter_map(|(stream, series)| {
-                let live = Live::new(condition.tolerance.clone(), condition.hold.get(), series.rate(), start)?;
-                Some(Stop { condition: index, stream, live })
-            }));
-        }
+        self.stops = Stops::new(&self.experiment.spec.stop_when, &self.series, start);
     }
 
     /// A phase begins.
@@ -129,11 +121,7 @@ impl Book {
     pub(super) fn samples(&mut self, batch: Batch) -> Vec<What> {
         let found = self.streams.iter().position(|s| s.probe == batch.probe && s.kind == batch.stream);
         let Some(index) = found else { return Vec::new() };
-        for stop in self.stops.iter_mut().filter(|stop| stop.stream == index) {
-            for sample in &batch.samples {
-                stop.live.push(*sample);
-            }
-        }
+        self.stops.push(index, &batch.samples);
         self.series[index].extend(batch.samples);
         self.streams[index].complete_until = batch.complete_until;
         self.streams[index].lost = batch.lost;
@@ -187,6 +175,7 @@ impl Book {
         match seen {
             Seen::Object(at, what) => {
                 self.detect(at, &what);
+                self.endpoints.seen(nanos(at), &what);
                 self.marks.extend(marks::of(at, &what));
                 vec![(at, *what)]
             }
@@ -207,6 +196,7 @@ impl Book {
                 for track in self.tracks.values_mut() {
                     track.blind(nanos(from), nanos(at));
                 }
+                self.endpoints.blind(&what, nanos(from), nanos(at));
                 vec![(at, What::Blind { what, from, to: Some(at) })]
             }
             Seen::Synced(_) | Seen::Limits(_) => Vec::new(),
@@ -236,14 +226,7 @@ impl Book {
 
     /// The stop condition that is met, in words.
     pub(super) fn stop_condition(&mut self, now: Micros) -> Option<String> {
-        for stop in &mut self.stops {
-            if let Standing::Fired { .. } = stop.live.tick(nanos(now)) {
-                let condition = self.experiment.spec.stop_when.get(stop.condition)?;
-                let (probe, tolerance, hold) = (&condition.probe, &condition.tolerance, condition.hold);
-                return Some(format!("`{tolerance}` of probe `{probe}` held for {hold}"));
-            }
-        }
-        None
+        self.stops.fired(nanos(now))
     }
 
     /// No more samples will come; `end` is the first instant that was not planned.
@@ -259,6 +242,7 @@ impl Book {
             for track in self.tracks.values_mut() {
                 track.blind(nanos(from), nanos(end));
             }
+            self.endpoints.blind(&what, nanos(from), nanos(end));
             self.blind.insert(what, end);
         }
     }
@@ -284,12 +268,25 @@ impl Book {
         for series in &self.series {
             whats.extend(Phase::ALL.into_iter().map(|phase| What::Summary(summary(series, phase, &phases))));
         }
+        whats.extend(self.series.iter().flat_map(|series| self.availabilities(series, &phases)));
+        whats.extend(self.series.iter().filter_map(|series| compare(series, &phases)).map(What::Compared));
         let reached: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| !phases.bounds(*phase).is_empty()).collect();
         let injections: Vec<Nanos> = self.steps.values().filter_map(|step| step.injected).collect();
         let judgements = judge(&self.hypotheses(), &self.series, &phases, &injections);
         whats.extend(judgements.into_iter().chain(self.judge_objects(&phases, &reached)).map(What::Judged));
         whats.extend(self.impacts(&phases));
         whats
+    }
+
+    /// How available a stream was over the run, and in each phase.
+    fn availabilities(&self, series: &Series, phases: &Phases) -> Vec<What> {
+        let of = |phase| availability(series, phase, phases, SecondsRule::default());
+        let whole = of(None).map(|whole| Availability { gray: self.endpoints.gray(series), ..whole });
+        whole
+            .into_iter()
+            .chain(Phase::ALL.into_iter().filter_map(|phase| of(Some(phase))))
+            .map(What::Availability)
+            .collect()
     }
 
     fn impacts(&self, phases: &Phases) -> Vec<What> {

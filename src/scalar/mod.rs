@@ -4,6 +4,7 @@
 //! number without a unit can't travel through the program. Nothing here knows of clusters, probes or files.
 
 mod duration;
+mod false_alarms;
 mod matching;
 mod name;
 mod percent;
@@ -15,6 +16,7 @@ mod tolerance;
 pub mod words;
 
 pub use duration::Duration;
+pub use false_alarms::FalseAlarms;
 pub use name::Name;
 pub use percent::Percent;
 pub use predicate::{Operator, Predicate, Subject, Value};

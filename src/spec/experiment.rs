@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Dns, Socket, Tcp};
 use crate::fault::AnyFault;
 use crate::record::Phase;
-use crate::scalar::{Duration, Name, Percent, Predicate, Rate, Tolerance};
+use crate::scalar::{Duration, FalseAlarms, Name, Percent, Predicate, Rate, Tolerance};
 
 /// The document: `apiVersion: squall.dev/v1alpha1`, `kind: Experiment`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -298,17 +298,28 @@ pub struct Timing {
     pub heal: Duration,
 }
 
-/// A rule that ends the run early: fires when its tolerance was not met... see `tolerance`.
+/// A rule that ends the run early: a condition on a probe, with how long it must hold (`for`) or how seldom it may be wrong
+/// (`falseAlarms`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schemars(transform = one_rule)]
 pub struct StopCondition {
     /// Name of the probe.
     pub probe: Name,
     /// The condition that ends the run, such as `success < 50%`.
     pub tolerance: Tolerance,
     /// For how long it must have held, at every instant; no data counts as met.
-    #[serde(rename = "for")]
-    pub hold: Duration,
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Duration>,
+    /// How often it may stop a run whose probe does not meet the condition: `1 in 1000h`. Only for `success` and quantiles. It fires
+    /// as soon as the evidence is strong enough, over blocks of `over`, or of 1 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub false_alarms: Option<FalseAlarms>,
+}
+
+/// Exactly one of `for` and `falseAlarms`.
+fn one_rule(schema: &mut schemars::Schema) {
+    schema.insert("oneOf".to_owned(), serde_json::json!([{ "required": ["for"] }, { "required": ["falseAlarms"] }]));
 }
 
 /// What the run may touch at most. Left out: one pod, no node, no group, and the namespaces that the steps name.

@@ -1,6 +1,7 @@
 //! `report.html`: one page that stands alone. It asks for nothing (its policy forbids it), works from a file, without scripts, in the
 //! dark and on paper. The verdict comes first, then what it rests on, then what to do, then everything else.
 
+mod availability;
 mod chart;
 mod histogram;
 mod lanes;
@@ -96,8 +97,10 @@ pub fn html(report: &Report, events: &[Event]) -> String {
     sections::hypotheses(&mut out, report);
     chart::section(&mut out, report, events);
     sections::outages(&mut out, report);
+    availability::section(&mut out, report);
     numbers::impact(&mut out, report);
     histogram::section(&mut out, report);
+    availability::comparison(&mut out, report);
     sections::steps(&mut out, report);
     numbers::probes(&mut out, report);
     sections::timeline(&mut out, events);

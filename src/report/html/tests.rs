@@ -98,9 +98,17 @@ fn the_page_begins_with_the_verdict_and_tells_in_order() {
         "kill-one: podKill injected",
         "<h2>Outages</h2>",
         "pod/web-7c9f-abcde was terminating",
+        "<h2>Availability</h2>",
+        "580 ms</span><small>575 ms … 585 ms</small>",
+        "0.04 % of what 99.90 %<br/>allows in 30 days",
+        "not all, but no failure: 4.80 s",
         "<h2>Impact</h2>",
         "Time to mitigation",
         "<h2>Latency before, during and after</h2>",
+        "<h2>After against before</h2>",
+        "✕ worse",
+        "[−0.10 pp, +0.10 pp]",
+        "too few seconds hold its slowest requests",
         "<h2>Steps and targets</h2>",
         "<h2>Every planned request</h2>",
         "<h2>Timeline</h2>",
@@ -114,6 +122,12 @@ fn the_page_begins_with_the_verdict_and_tells_in_order() {
         let at = page[from..].find(part).unwrap_or_else(|| panic!("`{part}` is missing or too early"));
         from += at;
     }
+}
+
+#[test]
+fn a_record_without_the_newer_numbers_has_no_section_for_them() {
+    let page = page("passed", &synthetic::passed());
+    assert!(!page.contains("<h2>Availability</h2>") && !page.contains("<h2>After against before</h2>"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Runs that never were, for the tests of everything that renders: a pod killed with a 1.2 s outage, one that passed, one that was
 //! aborted, one whose undo is incomplete, and the awkward ones.
 
+mod numbers;
 mod script;
 
 use serde_json::json;
@@ -80,6 +81,8 @@ pub(crate) fn pod_kill() -> Vec<Event> {
             judged: 24_000,
         }),
     );
+    numbers::availability(&mut s);
+    numbers::comparison(&mut s);
     s.add(
         3 * SECOND,
         What::Warning { text: "a deletion bypasses PodDisruptionBudgets; `podEvict` asks them".to_owned() },

@@ -2,7 +2,7 @@
 
 use super::{Part, Parts};
 use crate::record::Phase;
-use crate::scalar::{Measure, Tolerance};
+use crate::scalar::{Bound, Measure, Tolerance};
 use crate::spec::diagnostic::{Code, Diagnostic};
 use crate::spec::node::Body;
 use crate::spec::{Hypothesis, StopCondition};
@@ -118,6 +118,7 @@ fn diluted(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
 
 fn stop_condition(stop: &Part<'_, StopCondition>, found: &mut Vec<Diagnostic>) {
     let tolerance = &stop.value.tolerance;
+    rule(stop, found);
     if tolerance.measure == Measure::Recovery {
         found.push(
             Diagnostic::error(
@@ -133,5 +134,45 @@ fn stop_condition(stop: &Part<'_, StopCondition>, found: &mut Vec<Diagnostic>) {
             Diagnostic::error(Code::StopCondition, stop.place("tolerance"), message)
                 .hint(format!("a stop condition says when to stop: did you mean `{}`?", opposite(tolerance))),
         );
+    }
+}
+
+/// One of `for` and `falseAlarms`, and the second only where "false" means something: for shares of requests.
+fn rule(stop: &Part<'_, StopCondition>, found: &mut Vec<Diagnostic>) {
+    let tolerance = &stop.value.tolerance;
+    match (stop.value.hold, stop.value.false_alarms) {
+        (None, None) => found.push(
+            Diagnostic::error(
+                Code::MissingField,
+                stop.node.place(),
+                "a stop condition needs `for` or `falseAlarms`, this one has neither",
+            )
+            .hint("write `for: 10s`, or `falseAlarms: \"1 in 1000h\"` for `success` and quantiles"),
+        ),
+        (Some(_), Some(_)) => found.push(
+            Diagnostic::error(
+                Code::StopCondition,
+                stop.key("falseAlarms"),
+                "`for` and `falseAlarms` are two rules: one waits, the other weighs the evidence",
+            )
+            .hint("keep one of them; a run may have several stop conditions"),
+        ),
+        (None, Some(_)) if !matches!(tolerance.measure, Measure::Success | Measure::Quantile(_)) => found.push(
+            Diagnostic::error(
+                Code::StopCondition,
+                stop.place("tolerance"),
+                format!("a rate of false alarms is known only for shares of requests, not for `{tolerance}`"),
+            )
+            .hint("compare `success` or a quantile, or write `for: 10s` instead of `falseAlarms`"),
+        ),
+        (None, Some(_)) if matches!(tolerance.bound, Bound::Ratio(share) if share >= 1.0) => found.push(
+            Diagnostic::error(
+                Code::StopCondition,
+                stop.place("tolerance"),
+                format!("one failure is proof enough of `{tolerance}`: there is nothing to weigh"),
+            )
+            .hint("allow some failures, such as `success < 99.9%`, or write `for: 1s` instead of `falseAlarms`"),
+        ),
+        _ => {}
     }
 }

@@ -99,7 +99,7 @@ fn windows(parts: &Parts<'_>, timing: &Timing, found: &mut Vec<Diagnostic>) {
 fn stops(parts: &Parts<'_>, timing: &Timing, found: &mut Vec<Diagnostic>) {
     let run: Time = Phase::ALL.iter().map(|phase| length(timing, *phase)).sum();
     for stop in &parts.stops {
-        let hold = stop.value.hold;
+        let Some(hold) = stop.value.hold else { continue };
         if hold.get() > run {
             let message = format!("it can never hold for {hold}: the run lasts {}", Duration::new(run));
             found.push(Diagnostic::error(Code::StopCondition, stop.place("for"), message).hint("write `for: 10s`"));

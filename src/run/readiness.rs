@@ -1,0 +1,81 @@
+//! What the watch tells of the endpoints behind each probe: which Service a probe asks, and whether Kubernetes calls it ready.
+
+use std::collections::BTreeMap;
+
+use crate::measure::{Readiness, Series};
+use crate::probe::{Nanos, ProbeConfig};
+use crate::record::{Change, GrayFailure, What};
+
+/// A Service: namespace and name.
+type Service = (String, String);
+
+/// The endpoints of every Service that was seen, and the Service that each probe asks.
+#[derive(Debug, Default)]
+pub(super) struct Endpoints {
+    services: BTreeMap<Service, Readiness>,
+    probes: BTreeMap<String, Service>,
+}
+
+impl Endpoints {
+    /// A probe that asks a Service by its name in the cluster is compared with that Service's endpoints; any other (an
+    /// Ingress, an address) with nothing.
+    pub(super) fn probe(&mut self, config: &ProbeConfig) {
+        if let Some(service) = config.request.uri.host().and_then(service_of) {
+            self.probes.insert(config.name.clone(), service);
+        }
+    }
+
+    /// Takes in what a watch saw.
+    pub(super) fn seen(&mut self, at: Nanos, what: &What) {
+        let What::Object { change, kind, namespace, name, state, .. } = what else { return };
+        let Some(service) = state.get("service").filter(|_| kind == "endpoint") else { return };
+        let readiness = self.services.entry((namespace.clone(), service.clone())).or_default();
+        match change {
+            Change::Deleted => readiness.gone(at, name),
+            // Absent means unknown, which the API asks consumers to take for ready.
+            _ => readiness.shown(at, name, state.get("ready").is_none_or(|ready| ready == "true")),
+        }
+    }
+
+    /// A watch could not see; only that of a Service's own namespace matters to it.
+    pub(super) fn blind(&mut self, watch: &str, from: Nanos, to: Nanos) {
+        for ((namespace, _), readiness) in &mut self.services {
+            if watch == format!("endpoints in {namespace}") {
+                readiness.blind(from, to);
+            }
+        }
+    }
+
+    /// Where the stream and Kubernetes disagreed; `None` where its Service is not known or was not watched.
+    pub(super) fn gray(&self, series: &Series) -> Option<GrayFailure> {
+        let service = self.probes.get(series.probe())?;
+        let (namespace, name) = service;
+        self.services.get(service)?.gray(&format!("{namespace}/{name}"), series)
+    }
+}
+
+/// The Service that a host names: `web.shop.svc`, `web.shop.svc.cluster.local`, `web.shop`. A name of two parts may be another
+/// host's; then no endpoint of such a Service was watched, and nothing is compared.
+fn service_of(host: &str) -> Option<Service> {
+    let mut parts = host.trim_end_matches('.').split('.');
+    let (name, namespace) = (parts.next()?, parts.next()?);
+    let ours = parts.next().is_none_or(|svc| svc == "svc");
+    let named = !name.is_empty() && !namespace.is_empty() && !host.starts_with('[');
+    (ours && named).then(|| (namespace.to_owned(), name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_in_the_cluster_names_its_service() {
+        let named = |host| service_of(host).map(|(namespace, name)| format!("{namespace}/{name}"));
+        for host in ["web.shop", "web.shop.svc", "web.shop.svc.cluster.local", "web.shop.svc.cluster.local."] {
+            assert_eq!(named(host).as_deref(), Some("shop/web"), "{host}");
+        }
+        for host in ["web", "10.0.0.1", "www.example.com", "[fd00::1.2.3.4]", ".shop"] {
+            assert_eq!(named(host), None, "{host}");
+        }
+    }
+}
