@@ -58,8 +58,8 @@ impl Server {
             let seen = seen.entry(listener.clone()).or_default();
             match event {
                 Event::Connection { .. } => seen.connections += 1,
-                Event::Request { act, arrived, .. } => {
-                    seen.requests.push(Seized { act, arrived });
+                Event::Request { act, arrived, first, last, .. } => {
+                    seen.requests.push(Seized { act, arrived, first, last });
                 }
                 Event::Window { begun, complete, ending, ended, .. } => {
                     seen.windows.push([begun, complete, ending.unwrap(), ended.unwrap()]);
@@ -103,6 +103,8 @@ pub(crate) struct Seen {
 pub(crate) struct Seized {
     pub(crate) act: String,
     pub(crate) arrived: u64,
+    pub(crate) first: Option<u64>,
+    pub(crate) last: Option<u64>,
 }
 
 impl Seen {
@@ -144,6 +146,13 @@ pub(crate) async fn run(
         runs.insert(key, Run { samples, counts });
     }
     runs
+}
+
+/// Now, and the same instant on the server's clock.
+pub(crate) fn now_on_both() -> (Instant, u64) {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(clock.tv_sec).unwrap();
+    (Instant::now(), seconds * 1_000_000_000 + u64::try_from(clock.tv_nsec).unwrap())
 }
 
 /// A probe in its simplest form, to be made into what the test needs.

@@ -7,3 +7,5 @@ mod harness;
 mod http;
 mod matrix;
 mod script;
+mod stall;
+mod windows;

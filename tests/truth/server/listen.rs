@@ -201,13 +201,15 @@ impl Service {
         ruled.map(|(_, fault)| *fault).or_else(|| Some(self.otherwise).filter(of_level))
     }
 
-    /// Waits until no window freezes what happens now.
-    pub(crate) fn thaw(&self) {
-        for (kind, from, to) in &self.windows {
-            if *kind == Trouble::Freeze && (*from..*to).contains(&clock::now()) {
-                clock::wait_until(*to);
-            }
+    /// Waits until no window freezes what happens now; whether there was one.
+    pub(crate) fn thaw(&self) -> bool {
+        let now = clock::now();
+        let holds = |(kind, from, to): &&(Trouble, u64, u64)| *kind == Trouble::Freeze && (*from..*to).contains(&now);
+        let window = self.windows.iter().find(holds);
+        if let Some((_, _, to)) = window {
+            clock::wait_until(*to);
         }
+        window.is_some()
     }
 
     fn window(&self, kind: Trouble, from: u64, to: u64) {

@@ -94,11 +94,11 @@ fn serve(script: &Script, log: Option<&str>) -> Result<(), Box<dyn Error>> {
     for listener in &script.listeners {
         services.push(Service::open(listener, script.seed, zero, &certificates)?);
     }
-    let ports = services.iter().map(|service| service.port()).collect();
-    println!("{}", serde_json::to_string(&Greeting { zero, ports })?);
     for service in &services {
         service.start()?;
     }
+    let ports = services.iter().map(|service| service.port()).collect();
+    println!("{}", serde_json::to_string(&Greeting { zero, ports })?);
     // Whoever started the server holds its input; when that one is gone, so is the server.
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     listen::settle(&services);

@@ -13,6 +13,8 @@ use crate::perform::{Next, Stamps, perform};
 use crate::script::{Delay, Protocol};
 use crate::wire::Wire;
 
+/// How the log names requests whose answer a window held back.
+const FROZEN: &str = "frozen";
 /// How the log names requests that came when the connection had been given up already.
 const TOO_LATE: &str = "too-late";
 
@@ -120,13 +122,14 @@ impl Talk<'_> {
         if work > 0 {
             clock::wait_until(arrived + work);
         }
-        self.service.thaw();
+        let frozen = self.service.thaw();
         let mut stamps = Stamps::default();
         // Whatever follows the answer can take as long as the client likes; it has been answered when it has.
         let wait = steps.iter().position(|step| matches!(step, Step::Fin | Step::Hang | Step::Reset | Step::Pause(_)));
         let (answer, after) = steps.split_at(wait.unwrap_or(steps.len()));
         let next = perform(answer, wire, &mut stamps);
-        self.book.answered(entered, stamps.first, stamps.last);
+        let act = if frozen { FROZEN } else { act };
+        self.book.answered(entered, act, stamps.first, stamps.last);
         match next {
             Next::Keep => perform(after, wire, &mut stamps),
             over @ Next::Over(_) => over,
