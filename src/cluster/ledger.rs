@@ -249,9 +249,8 @@ mod tests {
         }
         let ledger = Ledger::default();
         ledger.write_to(Full, |_| 0);
-        let server = tower::service_fn(|_: Request<Body>| async {
-            Ok::<_, std::io::Error>(Response::new(Body::empty()))
-        });
+        let server =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, std::io::Error>(Response::new(Body::empty())) });
         let get = Request::get("/api/v1/nodes").body(Body::empty()).unwrap();
         ledger.layer(server).oneshot(get).await.unwrap();
         assert_eq!(ledger.detach().as_deref(), Some("no space left"));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::probe::{Nanos, Outcome, Sample, StreamKind};
+use crate::probe::{Nanos, Outcome, Sample, Steps, StreamKind};
 use crate::record::{Micros, Phase};
 use crate::scalar::Rate;
 
@@ -179,7 +179,15 @@ impl Series {
             let last = self.rows.last().map_or(0, |row| row.planned);
             let planned = self.slot_start(slot).max(last);
             let outcome = Outcome::Unknown;
-            self.push(Sample { slot, planned, sent: planned, done: planned, outcome, reused: false });
+            self.push(Sample {
+                slot,
+                planned,
+                sent: planned,
+                done: planned,
+                outcome,
+                reused: false,
+                steps: Steps::default(),
+            });
         }
         self.finished = true;
     }
@@ -349,8 +357,15 @@ mod tests {
 
     #[test]
     fn service_time_leaves_out_the_probes_own_lateness() {
-        let sample =
-            Sample { slot: 0, planned: 1_000, sent: 51_000, done: 2_051_000, outcome: Outcome::Good, reused: false };
+        let sample = Sample {
+            slot: 0,
+            planned: 1_000,
+            sent: 51_000,
+            done: 2_051_000,
+            outcome: Outcome::Good,
+            reused: false,
+            steps: Steps::default(),
+        };
         let row = Row::of(&sample);
         assert_eq!((row.response, row.lateness(), row.service()), (2_050_000, 50_000, 2_000_000));
     }

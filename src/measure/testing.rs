@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Series;
-use crate::probe::{Class, Nanos, Outcome, Sample, StreamKind};
+use crate::probe::{Class, Nanos, Outcome, Sample, Steps, StreamKind};
 use crate::scalar::{Bound, Comparison, Measure, Rate, Tolerance};
 
 /// One millisecond in nanoseconds.
@@ -34,7 +34,8 @@ impl Script {
         for _ in 0..n {
             let slot = self.samples.len() as u64;
             let planned = u64::try_from(self.rate.length_of(slot).as_nanos()).unwrap();
-            self.samples.push(Sample { slot, planned, sent: planned, done: planned + after, outcome, reused: false });
+            let (sent, done, steps) = (planned, planned + after, Steps::default());
+            self.samples.push(Sample { slot, planned, sent, done, outcome, reused: false, steps });
         }
         self
     }

@@ -1,12 +1,16 @@
 //! What one probe asks, how often, and what a good answer is: the engine's own form, free of the experiment's.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+pub use hickory_resolver::proto::op::ResponseCode;
+pub use hickory_resolver::proto::rr::RecordType;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use super::sample::{Class, StreamKind};
+use super::sample::Class;
+use super::stream::StreamKind;
 use crate::scalar::Rate;
 
 /// One probe, ready to be run.
@@ -23,12 +27,8 @@ pub struct ProbeConfig {
     pub timeout: Duration,
     /// The streams, each at the full rate. Both kinds make a paired probe.
     pub streams: Vec<StreamKind>,
-    /// What is asked.
-    pub request: Request,
-    /// What a good answer looks like.
-    pub expect: Expectation,
-    /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
-    pub ca_file: Option<PathBuf>,
+    /// What is asked, and what a good answer is.
+    pub ask: Ask,
     /// Requests in flight at most, per stream. By default twice what the rate and the timeout can bring about.
     pub in_flight_max: Option<usize>,
 }
@@ -42,7 +42,72 @@ impl ProbeConfig {
     }
 }
 
-/// An HTTP/1.1 request.
+/// What a probe asks.
+#[derive(Debug, Clone)]
+pub enum Ask {
+    /// An HTTP request.
+    Http(Box<HttpAsk>),
+    /// A TCP connection, opened and reset: good once it is open. Every stream is a fresh one.
+    Tcp(TcpAsk),
+    /// A DNS query.
+    Dns(DnsAsk),
+}
+
+/// A request over HTTP/1.1, plain or in TLS.
+#[derive(Debug, Clone)]
+pub struct HttpAsk {
+    /// What is sent.
+    pub request: Request,
+    /// What a good answer looks like.
+    pub expect: Expectation,
+    /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Where a TCP connection goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpAsk {
+    /// Name or address. A numeric one is never looked up.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+/// A DNS query, and what a good answer to it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsAsk {
+    /// The name, as an application would give it to its resolver. Without a dot at its end, the search list and `ndots` of
+    /// `/etc/resolv.conf` apply: each name of the list is one query, in turn, until one exists, all of them within the one timeout.
+    pub name: String,
+    /// The kind of record asked for.
+    pub record: RecordType,
+    /// The server; the first one of `/etc/resolv.conf` when left out.
+    pub server: Option<SocketAddr>,
+    /// What carries it.
+    pub over: DnsOver,
+    /// What a good answer looks like.
+    pub expect: DnsExpectation,
+}
+
+/// What carries a DNS query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DnsOver {
+    /// Datagrams; an answer that is cut short is bad.
+    Udp,
+    /// A TCP connection.
+    Tcp,
+}
+
+/// What a good answer to a DNS query looks like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DnsExpectation {
+    /// The response code. With [`ResponseCode::NoError`] there must also be a record of the kind asked for.
+    pub rcode: ResponseCode,
+    /// Addresses that must be among the answers.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An HTTP request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Absolute `http` or `https` URI. A numeric host is never looked up.
@@ -145,13 +210,10 @@ mod tests {
     #[test]
     fn lateness_is_bounded_by_a_tenth_of_the_timeout_and_a_millisecond() {
         let bound = |timeout| {
-            let request =
-                Request { uri: Uri::default(), method: Method::GET, headers: HeaderMap::new(), body: Bytes::new() };
             let (name, rate) = ("web".to_owned(), "1/s".parse().unwrap());
             let timeout = Duration::from_millis(timeout);
-            let (streams, expect) = (Vec::new(), Expectation::default());
-            let config =
-                ProbeConfig { name, rate, timeout, streams, request, expect, ca_file: None, in_flight_max: None };
+            let ask = Ask::Tcp(TcpAsk { host: "web".to_owned(), port: 80 });
+            let config = ProbeConfig { name, rate, timeout, streams: Vec::new(), ask, in_flight_max: None };
             config.lateness_max().as_millis()
         };
         assert_eq!([bound(500), bound(10), bound(2)], [50, 1, 1]);

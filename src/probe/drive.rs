@@ -15,9 +15,11 @@ use tokio::time::Instant;
 
 use super::ledger::{Counts, Ledger, Reason};
 use super::pacer::Pacer;
-use super::sample::{Nanos, Outcome, Sample, StreamKind};
+use super::sample::{Nanos, Outcome, Sample};
 use super::schedule::Schedule;
 use super::stall::{Span, StallWatch};
+use super::steps::Steps;
+use super::stream::StreamKind;
 use super::transport::{Answer, Exchange, Slot, Transport};
 
 /// How often samples are handed over: a phase ends as soon as its last ones are known.
@@ -228,7 +230,10 @@ impl<T: Transport> Driver<T> {
         let Some(stream) = self.streams.get_mut(index) else { return };
         let done = nanos(self.zero, now);
         let reason = (outcome == Outcome::Unknown).then_some(Reason::Stalled);
-        stream.ledger.settle(Sample { slot, planned, sent: planned, done, outcome, reused: false }, reason);
+        stream.ledger.settle(
+            Sample { slot, planned, sent: planned, done, outcome, reused: false, steps: Steps::default() },
+            reason,
+        );
         self.hand_over_if_full(index);
     }
 
@@ -260,6 +265,7 @@ impl<T: Transport> Driver<T> {
             done: nanos(self.zero, exchange.done),
             outcome,
             reused: exchange.reused,
+            steps: exchange.steps,
         };
         stream.ledger.settle(sample, reason);
         self.hand_over_if_full(*index);
@@ -271,7 +277,8 @@ impl<T: Transport> Driver<T> {
         for stream in &mut self.streams {
             for (slot, planned) in stream.ledger.in_flight() {
                 let outcome = Outcome::Unknown;
-                let sample = Sample { slot, planned, sent: planned, done, outcome, reused: false };
+                let sample =
+                    Sample { slot, planned, sent: planned, done, outcome, reused: false, steps: Steps::default() };
                 stream.ledger.settle(sample, Some(Reason::Aborted));
             }
         }

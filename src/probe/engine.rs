@@ -1,6 +1,5 @@
 //! The probe loop as the runner sees it: start, take batches, stop, read the final account.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -16,11 +15,11 @@ use super::config::{ProbeConfig, SetupError};
 use super::drive::{Batch, Control, Stream, StreamSummary, drive};
 use super::ledger::Ledger;
 use super::pacer::Pacer;
-use super::sample::{Nanos, StreamKind};
+use super::sample::Nanos;
 use super::schedule::Schedule;
+use super::stream::StreamKind;
 use super::transport::Transport;
-use super::transport::http::HttpTransport;
-use super::transport::target::Target;
+use super::transport::real::Prepared;
 
 /// Batches that wait for a slow receiver before samples stay behind in the engine.
 const BATCHES_WAITING: usize = 256;
@@ -60,14 +59,14 @@ impl Engine {
     ///
     /// Reads the system's DNS configuration and certificate authorities first; sends nothing before `plan.zero + plan.offset`.
     pub fn start(probes: &[ProbeConfig], plan: Plan) -> Result<Self, SetupError> {
-        let targets = probes.iter().map(|probe| Target::prepare(probe).map(Arc::new)).collect::<Result<Vec<_>, _>>()?;
+        let targets = probes.iter().map(Prepared::of).collect::<Result<Vec<_>, _>>()?;
         let probes = probes.to_vec();
         let (engine, outlet) = Self::wire();
         on_own_thread("probes", move || async move {
             ahead_of_others();
             let probes = probes.iter().zip(targets).enumerate();
             let streams = probes.flat_map(|(index, (probe, target))| {
-                streams_of(index, probe, plan, move |stream| HttpTransport::new(Arc::clone(&target), stream))
+                streams_of(index, probe, plan, move |stream| target.transport(stream))
             });
             outlet.run(bounded(streams.collect()), plan.zero, Pacer::real_time()).await;
         })?;

@@ -183,10 +183,11 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use super::super::steps::Steps;
     use super::*;
 
     fn sample(slot: u64, outcome: Outcome) -> Sample {
-        Sample { slot, planned: slot, sent: slot, done: slot, outcome, reused: false }
+        Sample { slot, planned: slot, sent: slot, done: slot, outcome, reused: false, steps: Steps::default() }
     }
 
     #[test]

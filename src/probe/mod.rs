@@ -32,15 +32,22 @@ mod preflight;
 mod sample;
 mod schedule;
 mod stall;
+mod steps;
+mod stream;
 mod transport;
 
-pub use config::{BODY_LOOKED_AT, Expectation, ProbeConfig, Request, SetupError};
+pub use config::{
+    Ask, BODY_LOOKED_AT, DnsAsk, DnsExpectation, DnsOver, Expectation, HttpAsk, ProbeConfig, RecordType, Request,
+    ResponseCode, SetupError, TcpAsk,
+};
 pub use drive::{Batch, StreamSummary};
 pub use engine::{Engine, EngineDied, Plan};
 pub use ledger::{Counts, UnknownCounts};
 pub use preflight::{Preflight, preflight};
-pub use sample::{Class, Nanos, Outcome, Sample, Step, StreamKind};
+pub use sample::{Class, Nanos, Outcome, Reach, Sample, Step};
 pub use schedule::Schedule;
+pub use steps::{STEPS, Steps};
+pub use stream::{StreamKind, UnknownStream};
 pub use transport::{Answer, Exchange, Slot, Transport, Trouble};
 
 #[cfg(test)]

@@ -3,13 +3,12 @@
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::config::{ProbeConfig, SetupError};
+use super::config::{Ask, ProbeConfig, SetupError};
 use super::engine::on_own_thread;
-use super::sample::{Class, Step, StreamKind};
-use super::transport::classify::timeout_in;
-use super::transport::connect::Progress;
-use super::transport::http::HttpTransport;
-use super::transport::target::Target;
+use super::sample::{Class, Step};
+use super::stream::StreamKind;
+use super::transport::progress::Progress;
+use super::transport::real::Prepared;
 use super::transport::{Answer, Trouble};
 
 /// Why a probe's first request did not get the expected answer.
@@ -34,24 +33,21 @@ pub struct Preflight {
 /// that one request to end by itself.
 pub async fn preflight(config: &ProbeConfig) -> Result<(), Preflight> {
     let failed = |error| Preflight::not_tried(config, error);
-    let target = Target::prepare(config).map_err(failed)?;
+    let prepared = Prepared::of(config).map_err(failed)?;
     let deadline = config.timeout;
     let (result_in, result) = oneshot::channel();
     on_own_thread("preflight", move || async move {
-        let transport = HttpTransport::new(target.into(), StreamKind::Fresh);
-        let progress = Progress::new();
+        let transport = prepared.transport(StreamKind::Fresh);
         let begun = Instant::now();
-        let result = match timeout(deadline, transport.attempt(&progress)).await {
+        let progress = Progress::new(begun);
+        let result = match timeout(deadline, transport.once(&progress)).await {
             Err(_) => {
-                let class = timeout_in(progress.step.get());
                 let after = begun.elapsed().as_millis();
-                Err((Answer::Bad { class, status: 0 }, format!("no answer after {after} ms")))
+                Err((transport.timed_out(&progress, Instant::now()), format!("no answer after {after} ms")))
             }
             Ok(Err(failed)) => Err((failed.answer, failed.cause.to_string())),
-            Ok(Ok(finished)) => match finished.answer {
-                Answer::Good => Ok(()),
-                answer => Err((answer, String::new())),
-            },
+            Ok(Ok(Answer::Good)) => Ok(()),
+            Ok(Ok(answer)) => Err((answer, String::new())),
         };
         drop(result_in.send((result, progress.remote.get())));
     })
@@ -71,7 +67,11 @@ impl Preflight {
 }
 
 fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Preflight {
-    let host = config.request.uri.host().unwrap_or_default();
+    let host = match &config.ask {
+        Ask::Http(http) => http.request.uri.host().unwrap_or_default(),
+        Ask::Tcp(tcp) => &tcp.host,
+        Ask::Dns(dns) => &dns.name,
+    };
     let (class, status) = match answer {
         Answer::Bad { class, status } => (Some(class), status),
         Answer::Good | Answer::Local(_) => (None, 0),
@@ -80,6 +80,7 @@ fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Prefl
         Answer::Local(trouble) => local(trouble),
         Answer::Good => (String::new(), None),
         Answer::Bad { class, .. } => match class.step() {
+            Step::Dns if matches!(config.ask, Ask::Dns(_)) => unresolved(class, host, cause, at),
             Step::Dns => (format!("`{host}` can't be looked up from here: {cause}"), dns_hint(class, host)),
             Step::Connect => (format!("no connection to `{host}`{at}: {cause}"), connect_hint(class)),
             Step::Tls => (format!("no TLS with `{host}`{at}: {cause}"), tls_hint(class)),
@@ -137,9 +138,31 @@ fn tls_hint(class: Class) -> Option<&'static str> {
         Class::TlsCertificate => {
             Some("name the authority that signed it with `caFile`, or use the host that it was made out to")
         }
-        Class::TlsOther | Class::TlsClosed => Some("check that this port speaks TLS; else write `http://`"),
+        Class::TlsOther | Class::TlsClosed | Class::TlsAlert => {
+            Some("check that this port speaks TLS; else write `http://`")
+        }
         _ => None,
     }
+}
+
+/// A DNS probe's query that was not answered as expected.
+fn unresolved(class: Class, name: &str, cause: &str, at: &str) -> (String, Option<&'static str>) {
+    let hint = match class {
+        Class::DnsMismatch => {
+            let detail = format!("`{name}`, asked for{at}, has an answer, but not the expected one");
+            return (detail, Some("check `expect.rcode` and `expect.addresses`"));
+        }
+        Class::DnsTimeout | Class::DnsUnreachable => {
+            "check the `server`: a cluster's DNS is reachable from inside the cluster only"
+        }
+        Class::DnsNxdomain | Class::DnsNodata => {
+            "check the name and the `type`; a name of the cluster is known to the cluster's DNS only; \
+             where a failure is what you expect, write `expect: {rcode: NXDOMAIN}`"
+        }
+        Class::DnsTruncated => "the answer needs more than a datagram: write `over: tcp`",
+        _ => "check that this server answers for this name",
+    };
+    (format!("`{name}` asked for{at}: {cause}"), Some(hint))
 }
 
 fn unexpected(class: Class, status: u16, cause: &str, at: &str) -> (String, Option<&'static str>) {
@@ -163,22 +186,21 @@ mod tests {
 
     use super::*;
     use crate::probe::transport::classify::bad;
-    use crate::probe::{Expectation, Request};
+    use crate::probe::{Expectation, HttpAsk, Request};
 
     fn explained(url: &str, class: Class) -> Preflight {
+        let request = Request {
+            uri: url.parse().unwrap(),
+            method: http::Method::GET,
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        };
         let config = ProbeConfig {
             name: "web".to_owned(),
             rate: "1/s".parse().unwrap(),
             timeout: Duration::from_secs(1),
             streams: vec![StreamKind::Fresh],
-            request: Request {
-                uri: url.parse().unwrap(),
-                method: http::Method::GET,
-                headers: http::HeaderMap::new(),
-                body: bytes::Bytes::new(),
-            },
-            expect: Expectation::default(),
-            ca_file: None,
+            ask: Ask::Http(Box::new(HttpAsk { request, expect: Expectation::default(), ca_file: None })),
             in_flight_max: None,
         };
         explain(&config, bad(class), "the name does not exist", "")

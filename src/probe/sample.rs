@@ -2,29 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::steps::Steps;
+
 /// Nanoseconds since the run's zero, on the monotonic clock.
 pub type Nanos = u64;
-
-/// How a stream of a probe uses connections. Streams are measured and judged apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum StreamKind {
-    /// A new resolution and connection for every request.
-    Fresh,
-    /// Connections are kept and used again.
-    KeptAlive,
-}
-
-impl StreamKind {
-    /// The stream's name in reports: `fresh` or `kept-alive`.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::KeptAlive => "kept-alive",
-        }
-    }
-}
 
 /// In which step of a request it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -60,6 +41,16 @@ pub enum Class {
     DnsTimeout,
     /// No resolver listens, or none can be reached.
     DnsUnreachable,
+    /// The server could not read the question: FORMERR.
+    DnsFormerr,
+    /// The server does not do this kind of query: NOTIMP.
+    DnsNotimp,
+    /// The answer did not fit into a datagram, and the whole of it could not be had.
+    DnsTruncated,
+    /// The answer could not be parsed, or its connection ended before it was complete.
+    DnsMalformed,
+    /// The answer is a sound one, but not what the experiment expects.
+    DnsMismatch,
     /// Any other failure of the resolution.
     DnsOther,
     /// Connection refused.
@@ -79,8 +70,12 @@ pub enum Class {
     TlsTimeout,
     /// The certificate was not accepted: expired, another name, an unknown authority.
     TlsCertificate,
+    /// The certificate is valid, but not for as long as the experiment expects.
+    TlsExpiresSoon,
     /// The peer closed or reset the connection during the handshake.
     TlsClosed,
+    /// The peer refused the handshake with an alert.
+    TlsAlert,
     /// Any other TLS failure.
     TlsOther,
     /// The connection was reset while the request was written.
@@ -107,6 +102,34 @@ pub enum Class {
     Status,
     /// A header is missing or not what the experiment expects.
     HeaderMismatch,
+    /// HTTP/2: the connection went away (GOAWAY) and the peer says that it never looked at this request.
+    GoawayUnprocessed,
+    /// HTTP/2: the connection went away (GOAWAY) while the request was being worked on.
+    GoawayProcessed,
+    /// HTTP/2: the stream was refused before any work was done (`REFUSED_STREAM`).
+    StreamRefused,
+    /// HTTP/2: the stream was reset for any other reason.
+    StreamReset,
+    /// gRPC: a status other than OK.
+    GrpcStatus,
+    /// gRPC: the health service answers, but not with the expected state.
+    GrpcHealth,
+    /// gRPC: an answer without status, of another content type, or with a broken message.
+    GrpcMalformed,
+}
+
+/// Whether the other side may have worked on a request that failed: what a client has to know before it asks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reach {
+    /// No byte of the request was written.
+    NotSent,
+    /// It was written, and the peer says that it did not work on it.
+    NotProcessed,
+    /// It was written, all of it or a part; nobody knows what became of it.
+    Unknown,
+    /// It was answered.
+    Answered,
 }
 
 impl Class {
@@ -120,6 +143,11 @@ impl Class {
             | Self::DnsRefused
             | Self::DnsTimeout
             | Self::DnsUnreachable
+            | Self::DnsFormerr
+            | Self::DnsNotimp
+            | Self::DnsTruncated
+            | Self::DnsMalformed
+            | Self::DnsMismatch
             | Self::DnsOther => Step::Dns,
             Self::ConnectRefused
             | Self::ConnectReset
@@ -127,7 +155,12 @@ impl Class {
             | Self::ConnectTimeoutSamePort
             | Self::ConnectUnreachable
             | Self::ConnectOther => Step::Connect,
-            Self::TlsTimeout | Self::TlsCertificate | Self::TlsClosed | Self::TlsOther => Step::Tls,
+            Self::TlsTimeout
+            | Self::TlsCertificate
+            | Self::TlsExpiresSoon
+            | Self::TlsClosed
+            | Self::TlsAlert
+            | Self::TlsOther => Step::Tls,
             Self::SendReset => Step::Send,
             Self::ReusedClosed
             | Self::ResponseClosed
@@ -135,8 +168,34 @@ impl Class {
             | Self::ResponseTimeout
             | Self::ResponseMalformed
             | Self::Status
-            | Self::HeaderMismatch => Step::Response,
-            Self::BodyTruncated | Self::BodyReset | Self::BodyTimeout | Self::BodyMismatch => Step::Body,
+            | Self::HeaderMismatch
+            | Self::GoawayUnprocessed
+            | Self::GoawayProcessed
+            | Self::StreamRefused
+            | Self::StreamReset
+            | Self::GrpcStatus
+            | Self::GrpcMalformed => Step::Response,
+            Self::BodyTruncated | Self::BodyReset | Self::BodyTimeout | Self::BodyMismatch | Self::GrpcHealth => {
+                Step::Body
+            }
+        }
+    }
+
+    /// Whether the other side may have worked on the request.
+    #[must_use]
+    pub const fn reach(self) -> Reach {
+        match self {
+            Self::GoawayUnprocessed | Self::StreamRefused => Reach::NotProcessed,
+            Self::Status
+            | Self::HeaderMismatch
+            | Self::BodyMismatch
+            | Self::GrpcStatus
+            | Self::GrpcHealth
+            | Self::GrpcMalformed => Reach::Answered,
+            _ => match self.step() {
+                Step::Dns | Step::Connect | Step::Tls => Reach::NotSent,
+                Step::Send | Step::Response | Step::Body => Reach::Unknown,
+            },
         }
     }
 }
@@ -147,11 +206,11 @@ impl Class {
 pub enum Outcome {
     /// The expected answer within the timeout.
     Good,
-    /// Any other answer, or none. `status` is the HTTP status where there was one, else 0.
+    /// Any other answer, or none.
     Bad {
         /// Why.
         class: Class,
-        /// The HTTP status, 0 without one.
+        /// The HTTP status, 0 without one; with [`Class::GrpcStatus`] that of gRPC.
         status: u16,
     },
     /// The probe can't tell: it was itself stopped or out of resources (file descriptors, ports) when the slot fell due.
@@ -177,6 +236,8 @@ pub struct Sample {
     pub outcome: Outcome,
     /// Whether an already open connection carried it.
     pub reused: bool,
+    /// Where its time went.
+    pub steps: Steps,
 }
 
 impl Sample {

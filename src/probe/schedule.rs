@@ -11,7 +11,8 @@
 
 use sha2::{Digest, Sha256};
 
-use super::sample::{Nanos, StreamKind};
+use super::sample::Nanos;
+use super::stream::StreamKind;
 use crate::scalar::Rate;
 
 /// The plan of one stream.

@@ -10,23 +10,30 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use super::{Expectation, ProbeConfig, Request, StreamKind};
+use super::{Ask, Expectation, HttpAsk, ProbeConfig, Request, StreamKind};
+
+/// What is asked, of an HTTP probe.
+fn http(config: &mut ProbeConfig) -> &mut HttpAsk {
+    match &mut config.ask {
+        Ask::Http(ask) => ask,
+        other => panic!("{other:?} is not HTTP"),
+    }
+}
 
 /// A probe of a URL with the ways of the most common one.
 fn probe(url: &str, rate: &str, timeout: Duration, streams: &[StreamKind]) -> ProbeConfig {
+    let request = Request {
+        uri: url.parse().unwrap(),
+        method: Method::GET,
+        headers: HeaderMap::new(),
+        body: bytes::Bytes::new(),
+    };
     ProbeConfig {
         name: "web".to_owned(),
         rate: rate.parse().unwrap(),
         timeout,
         streams: streams.to_vec(),
-        request: Request {
-            uri: url.parse().unwrap(),
-            method: Method::GET,
-            headers: HeaderMap::new(),
-            body: bytes::Bytes::new(),
-        },
-        expect: Expectation::default(),
-        ca_file: None,
+        ask: Ask::Http(Box::new(HttpAsk { request, expect: Expectation::default(), ca_file: None })),
         in_flight_max: None,
     }
 }

@@ -1,6 +1,5 @@
 //! One request at a time, over real sockets: each thing that a server can do has its class.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,24 +8,23 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
-use super::super::transport::http::HttpTransport;
-use super::super::transport::target::Target;
+use super::super::transport::real::{Prepared, RealTransport};
 use super::super::{Answer, Class, Exchange, ProbeConfig, Slot, StreamKind, Transport};
-use super::probe;
 use super::server::{Act, OK, serve};
+use super::{http, probe};
 
 /// No test waits for this long unless it is broken.
 pub(super) const LONG: Duration = Duration::from_secs(20);
 /// Long enough for a connection over loopback on a loaded machine, short enough to wait for.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
 
-pub(super) async fn ask(transport: &HttpTransport, timeout: Duration) -> Exchange {
+pub(super) async fn ask(transport: &RealTransport, timeout: Duration) -> Exchange {
     let planned = Instant::now();
     transport.clone().send(Slot { number: 0, planned, deadline: planned + timeout }).await
 }
 
-pub(super) fn transport(config: &ProbeConfig, stream: StreamKind) -> HttpTransport {
-    HttpTransport::new(Arc::new(Target::prepare(config).unwrap()), stream)
+pub(super) fn transport(config: &ProbeConfig, stream: StreamKind) -> RealTransport {
+    Prepared::of(config).unwrap().transport(stream)
 }
 
 /// The answers to `count` requests, one after the other, on one stream.
@@ -191,11 +189,12 @@ async fn expectations_are_checked_in_the_order_status_headers_body() {
     ];
     for (statuses, header, text, expected) in cases {
         let mut config = probe(&url, "1/s", LONG, &[StreamKind::Fresh]);
-        config.expect.statuses = statuses;
-        config.expect.headers.extend(header);
-        config.expect.body_contains = text.map(|text| Bytes::from_static(text.as_bytes()));
+        let expect = &mut http(&mut config).expect;
+        expect.statuses = statuses;
+        expect.headers.extend(header);
+        expect.body_contains = text.map(|text| Bytes::from_static(text.as_bytes()));
         let got = LocalSet::new().run_until(async { ask(&transport(&config, StreamKind::Fresh), LONG).await }).await;
-        assert_eq!(got.answer, expected, "{:?}", config.expect);
+        assert_eq!(got.answer, expected, "{:?}", config.ask);
     }
 }
 

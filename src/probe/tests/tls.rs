@@ -12,8 +12,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::super::{Answer, Class, StreamKind};
 use super::outcomes::{LONG, SHORT, ask, transport};
-use super::probe;
 use super::server::{Act, OK, serve};
+use super::{http, probe};
 
 fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/probe/tests/certificates").join(name)
@@ -53,7 +53,7 @@ async fn secure() -> u16 {
 
 async fn outcome(url: &str, ca: Option<&str>, timeout: std::time::Duration) -> Answer {
     let mut config = probe(url, "1/s", timeout, &[StreamKind::Fresh]);
-    config.ca_file = ca.map(file);
+    http(&mut config).ca_file = ca.map(file);
     LocalSet::new().run_until(async { ask(&transport(&config, StreamKind::Fresh), timeout).await }).await.answer
 }
 
@@ -66,7 +66,7 @@ async fn a_certificate_of_the_named_authority_is_accepted_on_both_streams() {
     let port = secure().await;
     assert_eq!(outcome(&format!("https://127.0.0.1:{port}/"), Some("ca.pem"), LONG).await, Answer::Good);
     let mut config = probe(&format!("https://127.0.0.1:{port}/"), "1/s", LONG, &[StreamKind::KeptAlive]);
-    config.ca_file = Some(file("ca.pem"));
+    http(&mut config).ca_file = Some(file("ca.pem"));
     LocalSet::new()
         .run_until(async {
             let transport = transport(&config, StreamKind::KeptAlive);
@@ -125,8 +125,8 @@ async fn an_authority_file_without_a_certificate_is_a_mistake_and_not_data() {
     let (address, _) = serve(|_, _| Act::Answer(OK)).await;
     for name in ["server-key.pem", "absent.pem"] {
         let mut config = probe(&format!("https://{address}/"), "1/s", LONG, &[StreamKind::Fresh]);
-        config.ca_file = Some(file(name));
-        let error = super::super::transport::target::Target::prepare(&config).err().unwrap();
+        http(&mut config).ca_file = Some(file(name));
+        let error = super::super::transport::real::Prepared::of(&config).err().unwrap();
         assert!(error.message.starts_with("`caFile` can't be read"), "{error}");
     }
 }

@@ -8,8 +8,8 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, advance, sleep, sleep_until};
 
 use super::super::{
-    Answer, Batch, Class, Counts, Engine, Exchange, Outcome, Plan, Sample, Schedule, Slot, StreamKind, Transport,
-    Trouble,
+    Answer, Batch, Class, Counts, Engine, Exchange, Outcome, Plan, Sample, Schedule, Slot, Steps, StreamKind,
+    Transport, Trouble,
 };
 use super::probe;
 
@@ -61,7 +61,7 @@ impl Transport for Fake {
             }
             Script::Local(trouble) => Answer::Local(trouble),
         };
-        Exchange { sent, done: Instant::now(), answer, reused: false, remote: None }
+        Exchange { sent, done: Instant::now(), answer, reused: false, remote: None, steps: Steps::default() }
     }
 }
 

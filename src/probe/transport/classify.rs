@@ -5,6 +5,7 @@
 //! | the deadline | the timeout class of the step it fell in |
 //! | a reused connection ended without a byte of the response, be it by FIN or RST | [`Class::ReusedClosed`] |
 //! | RST, or `EPIPE`, from writing | [`Class::SendReset`] |
+//! | a TLS alert during the handshake | [`Class::TlsAlert`] |
 //! | FIN, RST before the head was complete | [`Class::ResponseClosed`], [`Class::ResponseReset`] |
 //! | FIN, RST before the body was complete | [`Class::BodyTruncated`], [`Class::BodyReset`] |
 //! | bytes that are not HTTP, in head or chunk | [`Class::ResponseMalformed`] |
@@ -81,6 +82,7 @@ impl Failed {
             (Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented), _) => {
                 Class::TlsCertificate
             }
+            (Some(rustls::Error::AlertReceived(_)), _) => Class::TlsAlert,
             (
                 None,
                 io::ErrorKind::UnexpectedEof

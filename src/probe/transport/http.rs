@@ -13,14 +13,17 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 
-use super::classify::{Failed, timeout_in};
-use super::connect::{Connection, HttpRequest, Progress};
+use super::Answer;
+use super::attempt::Attempt;
+use super::classify::Failed;
+use super::connect::{Connection, HttpRequest};
+use super::progress::Progress;
 use super::target::Target;
-use super::{Answer, Exchange, Slot, Transport};
 use crate::probe::config::BODY_LOOKED_AT;
-use crate::probe::sample::{Class, Step, StreamKind};
+use crate::probe::sample::Step;
+use crate::probe::stream::StreamKind;
 
-/// The real transport of one stream. Needs a `LocalSet` around it.
+/// The transport of one stream of an HTTP/1.1 probe. Needs a `LocalSet` around it.
 #[derive(Clone)]
 pub(crate) struct HttpTransport(Rc<Inner>);
 
@@ -31,27 +34,24 @@ struct Inner {
     turn: Cell<usize>,
 }
 
-/// A complete response and the connection that it came on.
-pub(crate) struct Finished {
-    pub(crate) answer: Answer,
-    connection: Connection,
-}
-
 impl HttpTransport {
     pub(crate) fn new(target: Arc<Target>, stream: StreamKind) -> Self {
         Self(Rc::new(Inner { target, stream, idle: RefCell::default(), turn: Cell::new(0) }))
     }
+}
 
-    /// One request without a deadline of its own. `progress` tells how far it came, also when it is dropped on the way.
-    pub(crate) async fn attempt(&self, progress: &Progress) -> Result<Finished, Failed> {
+impl Attempt for HttpTransport {
+    type Kept = Connection;
+
+    async fn attempt(&self, progress: &Progress) -> Result<(Answer, Connection), Failed> {
         let inner = &*self.0;
         let request = inner.target.request(inner.stream);
         let (connection, response) = match inner.take_idle() {
             Some(idle) => inner.over_idle(idle, request, progress).await?,
             None => inner.over_new(request, progress).await?,
         };
+        progress.begin(Step::Body);
         progress.head.set(Some(Instant::now()));
-        progress.step.set(Step::Body);
         let (head, body) = response.into_parts();
         let status = head.status.as_u16();
         progress.status.set(status);
@@ -67,38 +67,21 @@ impl HttpTransport {
         };
         let wrong = wrong.or_else(|| expect.judge_body(&beginning));
         let answer = wrong.map_or(Answer::Good, |class| Answer::Bad { class, status });
-        Ok(Finished { answer, connection })
+        Ok((answer, connection))
     }
 
-    async fn exchange(self, slot: Slot) -> Exchange {
-        let sent = Instant::now();
-        let progress = Progress::new();
-        let result = timeout_at(slot.deadline, self.attempt(&progress)).await;
-        let done = Instant::now();
-        let answer = match result {
-            Err(_) => self.0.timed_out(&progress, done),
-            Ok(Err(failed)) => failed.answer,
-            Ok(Ok(Finished { answer, connection })) => {
-                self.0.give_back(connection, slot.deadline).await;
-                match (answer, progress.head.get()) {
-                    (Answer::Good, Some(head)) if head > slot.deadline => timed_out(Step::Response, &progress),
-                    (Answer::Good, _) if done > slot.deadline => timed_out(Step::Body, &progress),
-                    _ => answer,
-                }
-            }
-        };
-        Exchange { sent, done, answer, reused: progress.reused.get(), remote: progress.remote.get() }
+    fn timed_out(&self, progress: &Progress, now: Instant) -> Answer {
+        self.0.target.endpoint.timed_out(progress, now)
     }
-}
 
-impl Transport for HttpTransport {
-    async fn send(self, slot: Slot) -> Exchange {
-        self.exchange(slot).await
+    async fn keep(&self, mut connection: Connection, deadline: Instant) {
+        connection.carried += 1;
+        let more = connection.carried < self.0.stream.requests_per_connection();
+        // It has to settle down first.
+        if more && timeout_at(deadline, connection.reusable()).await == Ok(true) {
+            self.0.idle.borrow_mut().push(connection);
+        }
     }
-}
-
-fn timed_out(step: Step, progress: &Progress) -> Answer {
-    Answer::Bad { class: timeout_in(step), status: progress.status.get() }
 }
 
 impl Inner {
@@ -106,16 +89,6 @@ impl Inner {
     fn take_idle(&self) -> Option<Connection> {
         let mut idle = self.idle.borrow_mut();
         std::iter::from_fn(|| idle.pop()).find(Connection::is_ready)
-    }
-
-    /// The deadline fell before there was an answer.
-    fn timed_out(&self, progress: &Progress, now: Instant) -> Answer {
-        match (progress.step.get(), progress.remote.get(), progress.port.get()) {
-            (Step::Connect, Some(remote), port @ 1..) if self.target.timed_out.again(remote, port, now) => {
-                Answer::Bad { class: Class::ConnectTimeoutSamePort, status: 0 }
-            }
-            (step, ..) => timed_out(step, progress),
-        }
     }
 
     async fn over_idle(
@@ -126,7 +99,7 @@ impl Inner {
     ) -> Result<(Connection, http::Response<Incoming>), Failed> {
         progress.reused.set(true);
         progress.remote.set(Some(idle.remote));
-        progress.step.set(Step::Response);
+        progress.begin(Step::Response);
         match idle.request(request).await {
             Ok(response) => Ok((idle, response)),
             Err(mut error) => match error.take_message() {
@@ -143,17 +116,10 @@ impl Inner {
         progress: &Progress,
     ) -> Result<(Connection, http::Response<Incoming>), Failed> {
         let mut connection = Connection::open(&self.target, self.stream, &self.turn, progress).await?;
-        progress.step.set(Step::Response);
+        progress.begin(Step::Response);
         match connection.request(request).await {
             Ok(response) => Ok((connection, response)),
             Err(error) => Err(Failed::response(error.into_error(), &connection.wire, false)),
-        }
-    }
-
-    /// Keeps a connection for the next request, once it has settled down.
-    async fn give_back(&self, mut connection: Connection, deadline: Instant) {
-        if self.stream == StreamKind::KeptAlive && timeout_at(deadline, connection.reusable()).await == Ok(true) {
-            self.idle.borrow_mut().push(connection);
         }
     }
 }

@@ -1,15 +1,22 @@
 //! How one planned request is carried out: the seam between the loop that keeps the schedule and what does the sending.
 //!
-//! [`HttpTransport`](http::HttpTransport) is the real one. The embedded cluster and the tests bring their own and run the same loop
+//! [`RealTransport`](real::RealTransport) is the real one, for each protocol. The embedded cluster and the tests bring their own and run the same loop
 //! on tokio's paused clock.
 
+mod attempt;
 pub(crate) mod classify;
-pub(crate) mod connect;
-pub(crate) mod http;
+mod connect;
+mod dns;
+mod endpoint;
+mod http;
 mod ports;
+pub(crate) mod progress;
+pub(crate) mod real;
 pub(crate) mod resolve;
-pub(crate) mod target;
-pub(crate) mod wire;
+mod target;
+mod tcp;
+mod tls;
+mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +24,7 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 
 use super::sample::Class;
+use super::steps::Steps;
 
 /// One planned request.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +50,8 @@ pub struct Exchange {
     pub reused: bool,
     /// The address that it went to, where one was reached.
     pub remote: Option<SocketAddr>,
+    /// When each step began.
+    pub steps: Steps,
 }
 
 /// What the other side's behaviour says.
@@ -53,7 +63,7 @@ pub enum Answer {
     Bad {
         /// Why.
         class: Class,
-        /// The HTTP status, 0 without one.
+        /// The HTTP status, 0 without one; with [`Class::GrpcStatus`] that of gRPC.
         status: u16,
     },
     /// Nothing about the other side: this machine had run out of something.

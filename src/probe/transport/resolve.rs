@@ -47,10 +47,14 @@ pub(crate) struct Resolver {
 
 /// Why there is no address. The order is the order of precedence over a search list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Miss {
+pub(super) enum Miss {
     Nxdomain,
     Nodata,
     Other,
+    Formerr,
+    Notimp,
+    Malformed,
+    Truncated,
     Unreachable,
     Refused,
     Servfail,
@@ -70,6 +74,11 @@ impl Resolver {
 
     fn new(hosts: Hosts, servers: Vec<SocketAddr>, search: Vec<Name>, ndots: usize, patience: Duration) -> Self {
         Self { hosts, servers, search, ndots, patience, next_id: AtomicU16::new(1) }
+    }
+
+    /// The server that is asked first.
+    pub(super) fn first_server(&self) -> Option<SocketAddr> {
+        self.servers.first().copied()
     }
 
     /// The addresses of a host, in ascending order and at least one.
@@ -104,7 +113,7 @@ impl Resolver {
     }
 
     /// The fully qualified names that a host name may stand for, in the order in which they are asked for (resolv.conf(5)).
-    fn candidates(&self, host: &Name) -> Vec<Name> {
+    pub(super) fn candidates(&self, host: &Name) -> Vec<Name> {
         let mut itself = host.clone();
         itself.set_fqdn(true);
         if host.is_fqdn() {
@@ -144,19 +153,31 @@ impl Resolver {
     async fn query(&self, server: SocketAddr, name: &Name, record: RecordType) -> io::Result<Message> {
         // Replies are told apart by port: the kernel picks a new one per question, and a connected socket hears one server only.
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut question = Message::new(id, MessageType::Query, OpCode::Query);
-        question.metadata.recursion_desired = true;
-        question.add_query(Query::query(name.clone(), record));
-        let bytes = question.to_vec().map_err(io::Error::other)?;
+        let (question, bytes) = question(id, name, record)?;
         let answer = over_udp(server, &bytes, &question).await?;
         if answer.metadata.truncation { over_tcp(server, &bytes).await } else { Ok(answer) }
     }
 }
 
-async fn over_udp(server: SocketAddr, bytes: &[u8], question: &Message) -> io::Result<Message> {
+/// A question, and the bytes that ask it.
+pub(super) fn question(id: u16, name: &Name, record: RecordType) -> io::Result<(Message, Vec<u8>)> {
+    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
+    question.metadata.recursion_desired = true;
+    question.add_query(Query::query(name.clone(), record));
+    let bytes = question.to_vec().map_err(io::Error::other)?;
+    Ok((question, bytes))
+}
+
+/// A socket of its own port that hears one server only.
+pub(super) async fn udp_to(server: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = UdpSocket::bind((any, 0)).await?;
     socket.connect(server).await?;
+    Ok(socket)
+}
+
+async fn over_udp(server: SocketAddr, bytes: &[u8], question: &Message) -> io::Result<Message> {
+    let socket = udp_to(server).await?;
     socket.send(bytes).await?;
     let mut buffer = [0; UDP_ANSWER_MAX];
     loop {
@@ -174,28 +195,45 @@ async fn over_udp(server: SocketAddr, bytes: &[u8], question: &Message) -> io::R
 
 async fn over_tcp(server: SocketAddr, bytes: &[u8]) -> io::Result<Message> {
     let mut stream = TcpStream::connect(server).await?;
+    stream.write_all(&framed(bytes)?).await?;
+    let answer = read_framed(&mut stream).await?;
+    Message::from_vec(&answer).map_err(io::Error::other)
+}
+
+/// A message as it goes over TCP: its length, then itself (RFC 1035, 4.2.2).
+pub(super) fn framed(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let length = u16::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut framed = Vec::with_capacity(bytes.len() + 2);
     framed.extend_from_slice(&length.to_be_bytes());
     framed.extend_from_slice(bytes);
-    stream.write_all(&framed).await?;
+    Ok(framed)
+}
+
+/// One message from a TCP connection.
+pub(super) async fn read_framed(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;
-    Message::from_vec(&buffer).map_err(io::Error::other)
+    Ok(buffer)
 }
 
 fn judge(answer: &Message) -> Result<Vec<IpAddr>, Miss> {
-    match answer.metadata.response_code {
-        ResponseCode::NoError => {
-            let addresses: Vec<_> = answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
-            if addresses.is_empty() { Err(Miss::Nodata) } else { Ok(addresses) }
-        }
-        ResponseCode::NXDomain => Err(Miss::Nxdomain),
-        ResponseCode::ServFail => Err(Miss::Servfail),
-        ResponseCode::Refused => Err(Miss::Refused),
-        _ => Err(Miss::Other),
-    }
+    miss_of(answer.metadata.response_code)?;
+    let addresses: Vec<_> = answer.answers.iter().filter_map(|record| record.data.ip_addr()).collect();
+    if addresses.is_empty() { Err(Miss::Nodata) } else { Ok(addresses) }
+}
+
+/// What a response code other than NOERROR stands for.
+pub(super) fn miss_of(code: ResponseCode) -> Result<(), Miss> {
+    Err(match code {
+        ResponseCode::NoError => return Ok(()),
+        ResponseCode::NXDomain => Miss::Nxdomain,
+        ResponseCode::ServFail => Miss::Servfail,
+        ResponseCode::Refused => Miss::Refused,
+        ResponseCode::FormErr => Miss::Formerr,
+        ResponseCode::NotImp => Miss::Notimp,
+        _ => Miss::Other,
+    })
 }
 
 impl From<Miss> for Failed {
@@ -207,6 +245,10 @@ impl From<Miss> for Failed {
             Miss::Refused => (bad(Class::DnsRefused), "the resolver answered REFUSED"),
             Miss::Timeout => (bad(Class::DnsTimeout), "the resolver did not answer in time"),
             Miss::Unreachable => (bad(Class::DnsUnreachable), "no resolver could be reached"),
+            Miss::Formerr => (bad(Class::DnsFormerr), "the resolver answered FORMERR"),
+            Miss::Notimp => (bad(Class::DnsNotimp), "the resolver answered NOTIMP"),
+            Miss::Malformed => (bad(Class::DnsMalformed), "the resolver's answer is no sound message"),
+            Miss::Truncated => (bad(Class::DnsTruncated), "the answer was cut to fit a datagram"),
             Miss::Other => (bad(Class::DnsOther), "the resolver's answer could not be used"),
             Miss::Local(trouble) => (Answer::Local(trouble), "this machine has run out of sockets"),
         };

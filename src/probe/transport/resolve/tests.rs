@@ -122,7 +122,9 @@ async fn every_failure_has_its_class() {
         (Say::Addresses(&[]), Class::DnsNodata),
         (Say::Code(ResponseCode::ServFail), Class::DnsServfail),
         (Say::Code(ResponseCode::Refused), Class::DnsRefused),
-        (Say::Code(ResponseCode::FormErr), Class::DnsOther),
+        (Say::Code(ResponseCode::FormErr), Class::DnsFormerr),
+        (Say::Code(ResponseCode::NotImp), Class::DnsNotimp),
+        (Say::Code(ResponseCode::YXDomain), Class::DnsOther),
         (Say::Nothing, Class::DnsTimeout),
     ];
     for (say, class) in cases {

@@ -1,0 +1,63 @@
+//! How far a request has come: what its deadline reads when it falls.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+
+use tokio::time::Instant;
+
+use crate::probe::sample::Step;
+use crate::probe::steps::Steps;
+
+/// How far a request has come, and when it began each step.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    sent: Instant,
+    step: Cell<Step>,
+    steps: Cell<Steps>,
+    pub(crate) reused: Cell<bool>,
+    pub(crate) status: Cell<u16>,
+    pub(crate) remote: Cell<Option<SocketAddr>>,
+    /// Source port of the connection that was opened for it, 0 before.
+    pub(crate) port: Cell<u16>,
+    /// When the response's head was complete.
+    pub(crate) head: Cell<Option<Instant>>,
+}
+
+impl Progress {
+    /// A request of which the first thing is done at `sent`.
+    pub(crate) fn new(sent: Instant) -> Self {
+        Self {
+            sent,
+            step: Cell::new(Step::Dns),
+            steps: Cell::default(),
+            reused: Cell::new(false),
+            status: Cell::new(0),
+            remote: Cell::new(None),
+            port: Cell::new(0),
+            head: Cell::new(None),
+        }
+    }
+
+    /// A step begins now.
+    pub(crate) fn begin(&self, step: Step) {
+        self.begin_at(step, Instant::now());
+    }
+
+    /// A step began at `at`.
+    pub(crate) fn begin_at(&self, step: Step, at: Instant) {
+        let mut steps = self.steps.get();
+        steps.begin(step, at.saturating_duration_since(self.sent));
+        self.steps.set(steps);
+        self.step.set(step);
+    }
+
+    /// The step that is under way.
+    pub(crate) fn step(&self) -> Step {
+        self.step.get()
+    }
+
+    /// When each step began.
+    pub(crate) fn steps(&self) -> Steps {
+        self.steps.get()
+    }
+}
