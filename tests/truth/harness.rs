@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use squall::probe::{Counts, Engine, Plan, ProbeConfig, Sample, StreamKind};
+use squall::probe::{Ask, Counts, Engine, HttpAsk, Plan, ProbeConfig, Sample, StreamKind};
 use tokio::time::Instant;
 
 use crate::script::{Event, Greeting, Script};
@@ -155,13 +155,9 @@ pub(crate) fn now_on_both() -> (Instant, u64) {
     (Instant::now(), seconds * 1_000_000_000 + u64::try_from(clock.tv_nsec).unwrap())
 }
 
-/// A probe in its simplest form, to be made into what the test needs.
-pub(crate) fn probe(name: &str, url: &str, rate: &str, timeout: Duration, stream: StreamKind) -> ProbeConfig {
-    ProbeConfig {
-        name: name.to_owned(),
-        rate: rate.parse().unwrap(),
-        timeout,
-        streams: vec![stream],
+/// An HTTP probe in its simplest form, to be made into what the test needs.
+pub(crate) fn http_ask(url: &str) -> HttpAsk {
+    HttpAsk {
         request: squall::probe::Request {
             uri: url.parse().unwrap(),
             method: http::Method::GET,
@@ -170,6 +166,11 @@ pub(crate) fn probe(name: &str, url: &str, rate: &str, timeout: Duration, stream
         },
         expect: squall::probe::Expectation::default(),
         ca_file: None,
-        in_flight_max: None,
     }
+}
+
+/// A probe of one stream.
+pub(crate) fn probe(name: &str, rate: &str, timeout: Duration, stream: StreamKind, ask: Ask) -> ProbeConfig {
+    let (name, rate) = (name.to_owned(), rate.parse().unwrap());
+    ProbeConfig { name, rate, timeout, streams: vec![stream], ask, in_flight_max: None }
 }

@@ -3,9 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: what fails in them fails the test")]
 
+mod dns;
 mod harness;
 mod http;
 mod matrix;
 mod script;
 mod stall;
+mod tcp;
 mod windows;

@@ -6,9 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
-use squall::probe::{Outcome, StreamKind};
+use squall::probe::{Ask, Outcome, StreamKind};
 
-use crate::harness::{Server, now_on_both, probe, run};
+use crate::harness::{Server, http_ask, now_on_both, probe, run};
 use crate::script::{Listener, Protocol, Script};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -29,7 +29,8 @@ const OUTPUT: &str = "SQUALL_TRUTH_OUTPUT";
 async fn the_process_that_is_stopped() {
     let [port, output] = [PORT, OUTPUT].map(|name| std::env::var(name).expect("the test that stops this one sets it"));
     let url = format!("http://127.0.0.1:{port}/");
-    let probes = STREAMS.map(|stream| probe(stream.label(), &url, "500/s", TIMEOUT, stream));
+    let probes =
+        STREAMS.map(|stream| probe(&stream.label(), "500/s", TIMEOUT, stream, Ask::Http(http_ask(&url).into())));
     let (zero, clock) = now_on_both();
     // Whoever waits for this file knows that slots are about to be planned.
     std::fs::write(format!("{output}.begun"), "").unwrap();

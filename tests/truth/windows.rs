@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use squall::probe::{Class, Outcome, Sample, StreamKind};
+use squall::probe::{Ask, Class, Outcome, Sample, StreamKind};
 
-use crate::harness::{Run, Seen, Seized, Server, now_on_both, probe, run};
+use crate::harness::{Run, Seen, Seized, Server, http_ask, now_on_both, probe, run};
 use crate::script::{Listener, Protocol, Script, Trouble, Window};
 
 const RATE: &str = "500/s";
@@ -34,7 +34,7 @@ fn class(sample: &Sample) -> Option<Class> {
 async fn through(kind: Trouble) -> Vec<Told> {
     let window = Window { kind, from_ms: 4000, to_ms: 5000 };
     let listener = |stream: StreamKind| Listener {
-        name: stream.label().to_owned(),
+        name: stream.label().into_owned(),
         protocol: Protocol::Http,
         rules: Vec::new(),
         otherwise: "ok".to_owned(),
@@ -47,7 +47,7 @@ async fn through(kind: Trouble) -> Vec<Told> {
         .enumerate()
         .map(|(index, stream)| {
             let url = format!("http://127.0.0.1:{}/", server.port(index));
-            probe(stream.label(), &url, RATE, TIMEOUT, *stream)
+            probe(&stream.label(), RATE, TIMEOUT, *stream, Ask::Http(http_ask(&url).into()))
         })
         .collect();
     let (zero, clock) = now_on_both();
@@ -69,7 +69,7 @@ async fn through(kind: Trouble) -> Vec<Told> {
             // What is not sent has its planned instant there, and nothing is sent as early as that.
             samples.retain(|sample| sample.sent > sample.planned);
             samples.sort_by_key(|sample| sample.sent);
-            let seen = log.remove(stream.label()).unwrap();
+            let seen = log.remove(&*stream.label()).unwrap();
             let window = seen.windows[0];
             Told { stream: *stream, sent: samples, seen, asked, window }
         })
