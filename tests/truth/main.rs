@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: what fails in them fails the test")]
 
 mod dns;
+mod frames;
 mod harness;
 mod http;
 mod matrix;

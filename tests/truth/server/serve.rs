@@ -205,9 +205,12 @@ impl Talk<'_> {
         let next = perform(answer, wire, &mut stamps);
         let act = if frozen { FROZEN } else { act };
         self.book.answered(entered, act, stamps.first, stamps.last);
-        match next {
-            Next::Keep => perform(after, wire, &mut stamps),
-            over @ Next::Over(_) => over,
+        let multiplexed = matches!(self.service.protocol, Protocol::H2 | Protocol::H2c | Protocol::Grpc);
+        match (next, after) {
+            // Other requests on the connection go on: this one alone is never answered.
+            (Next::Keep, [Step::Hang]) if multiplexed => Next::Keep,
+            (Next::Keep, after) => perform(after, wire, &mut stamps),
+            (over @ Next::Over(_), _) => over,
         }
     }
 
