@@ -58,8 +58,8 @@ impl Server {
             let seen = seen.entry(listener.clone()).or_default();
             match event {
                 Event::Connection { .. } => seen.connections += 1,
-                Event::Request { act, arrived, .. } => {
-                    seen.requests.push(Seized { act, arrived });
+                Event::Request { act, arrived, first, last, .. } => {
+                    seen.requests.push(Seized { act, arrived, first, last });
                 }
                 Event::Window { begun, complete, ending, ended, .. } => {
                     seen.windows.push([begun, complete, ending.unwrap(), ended.unwrap()]);
@@ -103,6 +103,8 @@ pub(crate) struct Seen {
 pub(crate) struct Seized {
     pub(crate) act: String,
     pub(crate) arrived: u64,
+    pub(crate) first: Option<u64>,
+    pub(crate) last: Option<u64>,
 }
 
 impl Seen {
@@ -146,29 +148,29 @@ pub(crate) async fn run(
     runs
 }
 
-/// A probe in its simplest form, to be made into what the test needs.
-pub(crate) fn probe(name: &str, url: &str, rate: &str, timeout: Duration, stream: StreamKind) -> ProbeConfig {
-    let request = squall::probe::Request {
-        uri: url.parse().unwrap(),
-        method: http::Method::GET,
-        headers: http::HeaderMap::new(),
-        body: bytes::Bytes::new(),
-    };
-    let ask = HttpAsk { request, expect: squall::probe::Expectation::default(), ca_file: None };
-    ProbeConfig {
-        name: name.to_owned(),
-        rate: rate.parse().unwrap(),
-        timeout,
-        streams: vec![stream],
-        ask: Ask::Http(Box::new(ask)),
-        in_flight_max: None,
+/// Now, and the same instant on the server's clock.
+pub(crate) fn now_on_both() -> (Instant, u64) {
+    let clock = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(clock.tv_sec).unwrap();
+    (Instant::now(), seconds * 1_000_000_000 + u64::try_from(clock.tv_nsec).unwrap())
+}
+
+/// An HTTP probe in its simplest form, to be made into what the test needs.
+pub(crate) fn http_ask(url: &str) -> HttpAsk {
+    HttpAsk {
+        request: squall::probe::Request {
+            uri: url.parse().unwrap(),
+            method: http::Method::GET,
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+        },
+        expect: squall::probe::Expectation::default(),
+        ca_file: None,
     }
 }
 
-/// What is asked, of an HTTP probe.
-pub(crate) fn http_of(config: &mut ProbeConfig) -> &mut HttpAsk {
-    match &mut config.ask {
-        Ask::Http(ask) => ask,
-        other => panic!("{other:?} is not HTTP"),
-    }
+/// A probe of one stream.
+pub(crate) fn probe(name: &str, rate: &str, timeout: Duration, stream: StreamKind, ask: Ask) -> ProbeConfig {
+    let (name, rate) = (name.to_owned(), rate.parse().unwrap());
+    ProbeConfig { name, rate, timeout, streams: vec![stream], ask, in_flight_max: None }
 }

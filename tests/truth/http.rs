@@ -1,13 +1,11 @@
 //! HTTP/1.1, plain and over TLS: what each fault has to come to.
 
-use std::time::Duration;
-
 use http::{HeaderName, HeaderValue};
-use squall::probe::{Class, ProbeConfig, StreamKind};
+use squall::probe::{Ask, Class, StreamKind};
 
-use crate::harness;
+use crate::harness::http_ask;
 use crate::matrix::Want::{Bad, Good, GoodThenGone, OneOf};
-use crate::matrix::{Row, Strikes, Want, hold};
+use crate::matrix::{Row, Strikes, Want, both, hold};
 use crate::script::Protocol;
 
 const CLOSED: Want = Bad(Class::ResponseClosed, 0);
@@ -21,18 +19,13 @@ const BODY_RESET: Want = Bad(Class::BodyReset, 200);
 const BODY_SILENT: Want = Bad(Class::BodyTimeout, 200);
 const REUSED: Want = Bad(Class::ReusedClosed, 0);
 const TLS: Want = Bad(Class::TlsOther, 0);
-const TLS_ALERT: Want = Bad(Class::TlsAlert, 0);
+const ALERT: Want = Bad(Class::TlsAlert, 0);
 const TLS_CLOSED: Want = Bad(Class::TlsClosed, 0);
 const TLS_SILENT: Want = Bad(Class::TlsTimeout, 0);
 const CERTIFICATE: Want = Bad(Class::TlsCertificate, 0);
 
 const fn status(status: u16) -> Want {
     Bad(Class::Status, status)
-}
-
-/// Both streams see the same.
-const fn both(fault: &'static str, want: Want) -> Row {
-    (fault, want, want)
 }
 
 const NO_CONNECTION: &[Row] =
@@ -56,10 +49,10 @@ const HANDSHAKE: &[Row] = &[
     both("accept-hang", TLS_SILENT),
     both("tls-garbage", TLS),
     both("tls-plain-http", TLS),
-    both("tls-alert-handshake-failure", TLS_ALERT),
-    both("tls-alert-internal-error", TLS_ALERT),
-    both("tls-alert-protocol-version", TLS_ALERT),
-    both("tls-alert-unrecognized-name", TLS_ALERT),
+    both("tls-alert-handshake-failure", ALERT),
+    both("tls-alert-internal-error", ALERT),
+    both("tls-alert-protocol-version", ALERT),
+    both("tls-alert-unrecognized-name", ALERT),
     both("tls-fin", TLS_CLOSED),
     both("tls-rst", TLS_CLOSED),
     both("tls-hang", TLS_SILENT),
@@ -146,16 +139,18 @@ const OVER_TLS: &[Row] = &[
     both("tls-bad-record-fin", TLS),
 ];
 
-/// A probe that expects status, header and body of the server's right answer.
-fn probe(scheme: &str, name: &str, port: u16, timeout: Duration, stream: StreamKind) -> ProbeConfig {
-    let mut config = harness::probe(name, &format!("{scheme}://127.0.0.1:{port}/truth"), "10/s", timeout, stream);
+/// Expects status, header and body of the server's right answer.
+fn ask(scheme: &str, port: u16) -> Ask {
+    let mut ask = http_ask(&format!("{scheme}://127.0.0.1:{port}/truth"));
     let header = (HeaderName::from_static("x-truth"), HeaderValue::from_static("yes"));
-    let ask = harness::http_of(&mut config);
     ask.expect.headers.push(header);
     ask.expect.body_contains = Some("truth".into());
     ask.ca_file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates/ca.pem").into());
-    config
+    Ask::Http(ask.into())
 }
+
+/// A connection for each request, and connections that are kept.
+const STREAMS: [StreamKind; 2] = [StreamKind::Fresh, StreamKind::KeptAlive];
 
 #[tokio::test]
 async fn http_faults_have_their_classes_and_no_request_is_sent_twice() {
@@ -165,8 +160,7 @@ async fn http_faults_have_their_classes_and_no_request_is_sent_twice() {
         (Strikes::Request, REQUEST),
         (Strikes::Request, PLAIN),
     ];
-    hold(("http", Protocol::Http), &tables, |name, port, timeout, stream| probe("http", name, port, timeout, stream))
-        .await;
+    hold(("http", Protocol::Http), &STREAMS, &tables, |port| ask("http", port)).await;
 }
 
 #[tokio::test]
@@ -177,8 +171,5 @@ async fn https_faults_have_their_classes_and_no_request_is_sent_twice() {
         (Strikes::Request, REQUEST),
         (Strikes::Request, OVER_TLS),
     ];
-    hold(("https", Protocol::Https), &tables, |name, port, timeout, stream| {
-        probe("https", name, port, timeout, stream)
-    })
-    .await;
+    hold(("https", Protocol::Https), &STREAMS, &tables, |port| ask("https", port)).await;
 }

@@ -65,7 +65,10 @@ impl Failed {
     pub(crate) fn connect(error: io::Error) -> Self {
         let class = match error.kind() {
             io::ErrorKind::ConnectionRefused => Class::ConnectRefused,
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Class::ConnectReset,
+            // Not connected any more: it was reset before anything was asked of it.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::NotConnected => {
+                Class::ConnectReset
+            }
             io::ErrorKind::TimedOut => Class::ConnectTimeout,
             io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
                 Class::ConnectUnreachable

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::op::{Message, MessageType, Metadata, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -85,7 +85,11 @@ impl DnsTarget {
     /// What one answer is: a message with a record of the wanted kind, or what is missing.
     fn read(&self, bytes: &[u8], asked: &Message) -> Result<Message, Miss> {
         let answer = Message::from_vec(bytes).map_err(|_| Miss::Malformed)?;
-        if answer.metadata.truncation {
+        let Metadata { id, message_type, truncation, .. } = answer.metadata;
+        if (id, message_type) != (asked.metadata.id, MessageType::Response) {
+            return Err(Miss::Malformed);
+        }
+        if truncation {
             return Err(Miss::Truncated);
         }
         miss_of(answer.metadata.response_code)?;
@@ -214,31 +218,35 @@ impl Inner {
         let idle = std::iter::from_fn(|| self.idle.borrow_mut().pop()).find(is_open);
         progress.reused.set(idle.is_some());
         let (answer, stream) = match idle {
-            Some(mut stream) => match converse(&mut stream, bytes).await {
-                Ok(answer) => (answer, stream),
-                Err(error) => {
+            Some(mut stream) => {
+                if let Err(error) = begin(&mut stream, bytes).await {
                     let answer = Trouble::of(&error).map_or(bad(Class::ReusedClosed), Answer::Local);
                     return Err(Failed { answer, cause: Cause::Io(error) });
                 }
-            },
+                match read_framed(&mut stream).await {
+                    Ok(answer) => (answer, stream),
+                    Err(error) => return Ok(Err(cut(&error))),
+                }
+            }
             None => match self.over_tcp(bytes).await {
                 Ok(answered) => answered,
                 Err(miss) => return Ok(Err(miss)),
             },
         };
         self.idle.borrow_mut().push(stream);
-        let read = if id_of(&answer) == Some(asked.metadata.id) {
-            self.target.read(&answer, asked)
-        } else {
-            Err(Miss::Malformed)
-        };
-        Ok(read)
+        Ok(self.target.read(&answer, asked))
     }
 }
 
 async fn converse(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
     stream.write_all(&framed(bytes)?).await?;
     read_framed(stream).await
+}
+
+/// Asks, and waits for the first byte of the answer. Without one, the connection was over already.
+async fn begin(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(&framed(bytes)?).await?;
+    if stream.peek(&mut [0]).await? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
 fn is_open(stream: &TcpStream) -> bool {

@@ -1,7 +1,7 @@
 //! What can go wrong, as data: a name, where it strikes, and what is done.
 
-use crate::http1;
 use crate::script::Protocol;
+use crate::{dns, grpc, http1, http2};
 
 /// One way to break.
 pub(crate) struct Fault {
@@ -19,6 +19,8 @@ pub(crate) enum Level {
     Accept,
     /// A TLS handshake, once the client's hello is there.
     Handshake,
+    /// A connection of HTTP/2, once the client has said that this is one; the server's own settings are left out.
+    Preface,
     /// A request whose first byte has arrived and was not read.
     Arrival,
     /// A request that has been read.
@@ -41,6 +43,18 @@ pub(crate) enum Step {
     Pause(u64),
     /// Says with TLS that nothing follows.
     Notify,
+    /// Writes a frame of HTTP/2: type, flags, where, payload.
+    Frame(u8, u8, On, &'static [u8]),
+    /// Says that the connection of HTTP/2 goes away: up to which stream requests were seen to, and the reason.
+    Goaway(Last, u32),
+    /// Asks so many times whether anybody is there.
+    Pings(u8),
+    /// Answers a question of DNS.
+    Reply(dns::Say),
+    /// Answers it rightly, one byte at a time, with so many milliseconds before each.
+    DripReply(u64),
+    /// Answers it rightly, from another port.
+    Elsewhere,
     /// The first half of what a TLS server says to a hello.
     HalfOfHandshake,
     /// Handshakes with this certificate instead of the good one, and goes on if the client lets it.
@@ -53,6 +67,26 @@ pub(crate) enum Step {
     Cut,
     /// Does nothing until the peer has left.
     Hang,
+}
+
+/// What a frame is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum On {
+    /// The request.
+    Stream,
+    /// The connection.
+    Connection,
+}
+
+/// The last stream that a GOAWAY claims to have seen to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Last {
+    /// None.
+    None,
+    /// The request's own.
+    This,
+    /// Any that may still come.
+    All,
 }
 
 use Step::{Certificate, Cut, Fin, HalfOfHandshake, Hang, Raw, Reset, Write};
@@ -101,12 +135,20 @@ const TLS: &[Fault] = &[
     fault("tls-bad-record-fin", Level::Request, &[Raw(b"\x17\x03\x03\x00\x20 thirty-two bytes of no meaning.."), Fin]),
 ];
 
+/// For a port where nothing is said.
+const NOTHING_SAID: &[Fault] = &[fault("ok", Level::Accept, &[Hang])];
+
 /// All faults of a protocol, and what it does when nothing is wrong.
 pub(crate) fn faults(protocol: Protocol) -> Vec<&'static Fault> {
     let lists: &[&'static [Fault]] = match protocol {
         Protocol::Http => &[CONNECTION, http1::FAULTS],
         Protocol::Https => &[CONNECTION, TLS, http1::FAULTS, http1::OVER_TLS],
-        _ => &[CONNECTION],
+        Protocol::H2c => &[CONNECTION, http2::CONNECTION, http2::FAULTS],
+        Protocol::H2 => &[CONNECTION, TLS, http2::CONNECTION, http2::FAULTS],
+        Protocol::Grpc => &[CONNECTION, http2::CONNECTION, grpc::FAULTS],
+        Protocol::Tcp => &[CONNECTION, NOTHING_SAID],
+        Protocol::DnsUdp => &[dns::FAULTS, dns::UDP],
+        Protocol::DnsTcp => &[CONNECTION, dns::FAULTS, dns::TCP],
     };
     lists.iter().flat_map(|list| list.iter()).collect()
 }

@@ -15,10 +15,10 @@ use rustix::net::{
 };
 
 use crate::catalogue::{self, Fault, Level};
-use crate::clock;
 use crate::log::{Connection, Log, Window};
 use crate::script::{self, Delay, Listener, Protocol, Rule, Trouble};
 use crate::tls::Certificates;
+use crate::{clock, dns};
 
 /// Connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
@@ -46,7 +46,7 @@ pub(crate) struct Service {
     live: Mutex<BTreeMap<u64, Arc<TcpStream>>>,
     dead: AtomicBool,
     gate: (Mutex<bool>, Condvar),
-    /// What keeps a full backlog full.
+    /// What keeps a full backlog full, and other sockets that are only held.
     plugs: Mutex<Vec<OwnedFd>>,
 }
 
@@ -105,6 +105,9 @@ impl Service {
 
     /// Begins to listen, unless the script says otherwise.
     pub(crate) fn start(self: &Arc<Self>) -> io::Result<()> {
+        if self.protocol == Protocol::DnsUdp {
+            self.answer_datagrams(self.otherwise.name == dns::NOBODY)?;
+        }
         match self.otherwise.name {
             catalogue::REFUSED => return Ok(()),
             catalogue::BACKLOG_FULL => return self.plug(),
@@ -130,11 +133,16 @@ impl Service {
             // It is under way for as long as nobody answers, which is what is looked for.
             let _under_way = rustix::net::connect(&socket, &own);
             let open = clock::wait_for_output(&socket, 50 * MILLISECOND);
-            lock(&self.plugs).push(socket);
+            self.keep(socket);
             if !open {
                 return Ok(());
             }
         }
+    }
+
+    /// Holds a socket for as long as the server lives.
+    pub(crate) fn keep(&self, socket: OwnedFd) {
+        lock(&self.plugs).push(socket);
     }
 
     fn hire(self: &Arc<Self>) -> io::Result<()> {
@@ -201,13 +209,15 @@ impl Service {
         ruled.map(|(_, fault)| *fault).or_else(|| Some(self.otherwise).filter(of_level))
     }
 
-    /// Waits until no window freezes what happens now.
-    pub(crate) fn thaw(&self) {
-        for (kind, from, to) in &self.windows {
-            if *kind == Trouble::Freeze && (*from..*to).contains(&clock::now()) {
-                clock::wait_until(*to);
-            }
+    /// Waits until no window freezes what happens now; whether there was one.
+    pub(crate) fn thaw(&self) -> bool {
+        let now = clock::now();
+        let holds = |(kind, from, to): &&(Trouble, u64, u64)| *kind == Trouble::Freeze && (*from..*to).contains(&now);
+        let window = self.windows.iter().find(holds);
+        if let Some((_, _, to)) = window {
+            clock::wait_until(*to);
         }
+        window.is_some()
     }
 
     fn window(&self, kind: Trouble, from: u64, to: u64) {

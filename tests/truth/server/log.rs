@@ -128,10 +128,10 @@ impl Book {
         Place(chunk, last.len() - 1)
     }
 
-    /// Notes when it was answered.
-    pub(crate) fn answered(&self, place: Place, first: Option<u64>, last: Option<u64>) {
+    /// Notes how and when it was answered.
+    pub(crate) fn answered(&self, place: Place, act: &'static str, first: Option<u64>, last: Option<u64>) {
         if let Some(entry) = lock(&self.entries).get_mut(place.0).and_then(|chunk| chunk.get_mut(place.1)) {
-            (entry.first, entry.last) = (first, last);
+            (entry.act, entry.first, entry.last) = (act, first, last);
         }
     }
 

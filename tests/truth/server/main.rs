@@ -7,7 +7,11 @@
 
 mod catalogue;
 mod clock;
+mod datagrams;
+mod dns;
+mod grpc;
 mod http1;
+mod http2;
 mod listen;
 mod log;
 mod perform;
@@ -26,7 +30,16 @@ use listen::Service;
 use script::{Greeting, Listener, Protocol, Script};
 
 /// Every protocol, with the name that the command line and the script know it by.
-const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("https", Protocol::Https)];
+const PROTOCOLS: [(&str, Protocol); 8] = [
+    ("http", Protocol::Http),
+    ("https", Protocol::Https),
+    ("h2c", Protocol::H2c),
+    ("h2", Protocol::H2),
+    ("grpc", Protocol::Grpc),
+    ("tcp", Protocol::Tcp),
+    ("dns-udp", Protocol::DnsUdp),
+    ("dns-tcp", Protocol::DnsTcp),
+];
 
 const USAGE: &str = "usage: faultserver (--script FILE|JSON | --fault PROTOCOL/NAME) [--log FILE]
        faultserver --list
@@ -94,11 +107,11 @@ fn serve(script: &Script, log: Option<&str>) -> Result<(), Box<dyn Error>> {
     for listener in &script.listeners {
         services.push(Service::open(listener, script.seed, zero, &certificates)?);
     }
-    let ports = services.iter().map(|service| service.port()).collect();
-    println!("{}", serde_json::to_string(&Greeting { zero, ports })?);
     for service in &services {
         service.start()?;
     }
+    let ports = services.iter().map(|service| service.port()).collect();
+    println!("{}", serde_json::to_string(&Greeting { zero, ports })?);
     // Whoever started the server holds its input; when that one is gone, so is the server.
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     listen::settle(&services);

@@ -2,9 +2,9 @@
 
 use std::io;
 
-use crate::catalogue::Step;
-use crate::clock;
+use crate::catalogue::{Last, On, Step};
 use crate::wire::Wire;
+use crate::{clock, dns, http2};
 
 /// When an answer went out.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,17 +35,39 @@ pub(crate) fn perform(steps: &[Step], wire: &mut Wire, stamps: &mut Stamps) -> N
             Step::Fill(count) => {
                 write(wire, stamps, |wire| (0..count.div_ceil(FILL.len())).try_for_each(|_| wire.write(&FILL)))
             }
-            Step::Drip(bytes, pause) => bytes.chunks(1).try_for_each(|byte| {
-                pause_for(pause);
-                write(wire, stamps, |wire| wire.write(byte))
-            }),
+            Step::Drip(bytes, pause) => drip(wire, stamps, bytes, pause),
             Step::Pause(pause) => {
                 pause_for(pause);
                 Ok(())
             }
+            Step::Frame(kind, flags, on, payload) => {
+                let stream = if let On::Stream = on { wire.asked.stream } else { 0 };
+                write(wire, stamps, |wire| wire.write(&http2::frame(kind, flags, stream, payload)))
+            }
+            Step::Goaway(last, code) => {
+                let last = match last {
+                    Last::None => 0,
+                    Last::This => wire.asked.stream,
+                    Last::All => u32::MAX >> 1,
+                };
+                let payload = http2::goaway(last, code);
+                write(wire, stamps, |wire| wire.write(&http2::frame(http2::GOAWAY, 0, 0, &payload)))
+            }
+            Step::Pings(count) => {
+                let pings = (0..count).flat_map(|n| http2::frame(http2::PING, 0, 0, &[n; 8])).collect::<Vec<_>>();
+                write(wire, stamps, |wire| wire.write(&pings))
+            }
+            Step::Reply(say) => {
+                let message = dns::framed(&dns::reply(say, &wire.asked.question));
+                write(wire, stamps, |wire| wire.write(&message))
+            }
+            Step::DripReply(pause) => {
+                let message = dns::framed(&dns::reply(dns::Say::Right, &wire.asked.question));
+                drip(wire, stamps, &message, pause)
+            }
             Step::Notify => wire.notify(),
-            // Both belong to the handshake, which sees to them itself.
-            Step::HalfOfHandshake | Step::Certificate(_) => Ok(()),
+            // Those of the handshake are seen to there; a connection has no other port.
+            Step::HalfOfHandshake | Step::Certificate(_) | Step::Elsewhere => Ok(()),
             Step::Fin => return Next::Over(wire.fin()),
             Step::Reset => return Next::Over(wire.reset()),
             Step::Cut => {
@@ -73,6 +95,13 @@ fn write(wire: &mut Wire, stamps: &mut Stamps, bytes: impl FnOnce(&mut Wire) -> 
     written
 }
 
-fn pause_for(millis: u64) {
+fn drip(wire: &mut Wire, stamps: &mut Stamps, bytes: &[u8], pause: u64) -> io::Result<()> {
+    bytes.chunks(1).try_for_each(|byte| {
+        pause_for(pause);
+        write(wire, stamps, |wire| wire.write(byte))
+    })
+}
+
+pub(crate) fn pause_for(millis: u64) {
     clock::wait_until(clock::now() + millis * 1_000_000);
 }

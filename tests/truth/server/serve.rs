@@ -4,22 +4,23 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::catalogue::{Fault, Level, Step};
-use crate::clock;
-use crate::http1;
+use crate::catalogue::{self, Fault, Level, Step};
 use crate::listen::{Service, draw, unit};
 use crate::log::{Book, Entry};
 use crate::perform::{Next, Stamps, perform};
 use crate::script::{Delay, Protocol};
-use crate::wire::Wire;
+use crate::wire::{Asked, Wire};
+use crate::{clock, dns, http1, http2};
 
+/// How the log names requests whose answer a window held back.
+const FROZEN: &str = "frozen";
 /// How the log names requests that came when the connection had been given up already.
 const TOO_LATE: &str = "too-late";
 
 impl Service {
     /// Sees a connection to its end; `fault` is what is wrong with it as a whole.
     pub(crate) fn converse(&self, tcp: Arc<TcpStream>, number: u64, fault: Option<&'static Fault>, book: &Book) {
-        let mut wire = Wire { tcp, tls: None };
+        let mut wire = Wire { tcp, tls: None, asked: Asked::default() };
         if let Some(Fault { level: Level::Accept, steps, .. }) = fault {
             perform(steps, &mut wire, &mut Stamps::default());
             return;
@@ -31,9 +32,11 @@ impl Service {
             }
         }
         let mut talk = Talk { service: self, book, connection: number, turn: 0 };
-        match self.protocol {
+        let _over = match self.protocol {
             Protocol::Http | Protocol::Https => talk.http1(&mut wire),
-            _ => perform(&[Step::Hang], &mut wire, &mut Stamps::default()),
+            Protocol::H2 | Protocol::H2c | Protocol::Grpc => talk.http2(&mut wire),
+            Protocol::DnsTcp | Protocol::DnsUdp => talk.dns(&mut wire),
+            Protocol::Tcp => None,
         };
     }
 
@@ -72,34 +75,108 @@ pub(crate) struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    fn http1(&mut self, wire: &mut Wire) -> Next {
+    /// Whether the next request is struck before it is read; then the connection is over.
+    fn struck_on_arrival(&mut self, wire: &mut Wire) -> Option<bool> {
+        let fault = self.service.chosen(&[Level::Arrival], self.connection, Some((None, self.turn)))?;
+        if wire.wait_for_input() {
+            self.answer(wire, Some(fault));
+        }
+        Some(true)
+    }
+
+    /// Requests until one of them ends the connection; `None` then.
+    fn http1(&mut self, wire: &mut Wire) -> Option<()> {
         let mut bytes = Vec::new();
-        let mut buffer = [0; 4096];
         loop {
-            if let Some(fault) = self.service.chosen(&[Level::Arrival], self.connection, Some((None, self.turn))) {
-                if !wire.wait_for_input() {
-                    return Next::Over(Vec::new());
-                }
-                if let Next::Over(_) = self.answer(wire, Some(fault)) {
-                    return Next::Over(Vec::new());
-                }
+            if self.struck_on_arrival(wire).is_some() {
+                return None;
             }
             let end = loop {
-                if let Some(end) = http1::end_of_request(&bytes) {
-                    break end;
-                }
-                match wire.read(&mut buffer) {
-                    Ok(count @ 1..) => bytes.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-                    Ok(0) | Err(_) => return Next::Over(Vec::new()),
+                match http1::end_of_request(&bytes) {
+                    Some(end) => break end,
+                    None => wire.more(&mut bytes).then_some(())?,
                 }
             };
             bytes.drain(..end);
             if let Next::Over(rest) = self.answer(wire, None) {
                 bytes.extend(rest);
-                for _ in 0..http1::requests_in(&bytes) {
+                (0..http1::requests_in(&bytes)).for_each(|_| self.enter(TOO_LATE));
+                return None;
+            }
+        }
+    }
+
+    fn http2(&mut self, wire: &mut Wire) -> Option<()> {
+        if self.struck_on_arrival(wire).is_some() {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        while bytes.len() < http2::PREFACE.len() {
+            wire.more(&mut bytes).then_some(())?;
+        }
+        bytes.drain(..http2::PREFACE.len());
+        if let Some(fault) = self.service.chosen(&[Level::Preface], self.connection, None) {
+            perform(fault.steps, wire, &mut Stamps::default());
+            return None;
+        }
+        // Room for as much as any test sends.
+        let room = http2::frame(http2::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
+        wire.write(&[http2::frame(http2::SETTINGS, 0, 0, b""), room].concat()).ok()?;
+        loop {
+            let ((kind, flags, stream, payload), end) = loop {
+                match http2::frame_in(&bytes) {
+                    Some(frame) => break frame,
+                    None => wire.more(&mut bytes).then_some(())?,
+                }
+            };
+            bytes.drain(..end);
+            match kind {
+                http2::SETTINGS | http2::PING if flags & http2::ACK == 0 => {
+                    let payload = if kind == http2::PING { payload } else { Vec::new() };
+                    wire.write(&http2::frame(kind, http2::ACK, 0, &payload)).ok()?;
+                }
+                http2::HEADERS | http2::DATA if flags & http2::END_STREAM != 0 => {
+                    wire.asked.stream = stream;
+                    if let Next::Over(rest) = self.answer(wire, None) {
+                        self.too_late_over_http2(&[bytes, rest].concat());
+                        return None;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn too_late_over_http2(&mut self, mut bytes: &[u8]) {
+        while let Some(((kind, flags, ..), end)) = http2::frame_in(bytes) {
+            bytes = bytes.get(end..).unwrap_or_default();
+            if matches!(kind, http2::HEADERS | http2::DATA) && flags & http2::END_STREAM != 0 {
+                self.enter(TOO_LATE);
+            }
+        }
+    }
+
+    fn dns(&mut self, wire: &mut Wire) -> Option<()> {
+        let mut bytes = Vec::new();
+        loop {
+            if self.struck_on_arrival(wire).is_some() {
+                return None;
+            }
+            let (question, end) = loop {
+                match dns::message_in(&bytes) {
+                    Some(message) => break message,
+                    None => wire.more(&mut bytes).then_some(())?,
+                }
+            };
+            bytes.drain(..end);
+            wire.asked.question = question;
+            if let Next::Over(rest) = self.answer(wire, None) {
+                bytes.extend(rest);
+                while let Some((_, end)) = dns::message_in(&bytes) {
+                    bytes.drain(..end);
                     self.enter(TOO_LATE);
                 }
-                return Next::Over(Vec::new());
+                return None;
             }
         }
     }
@@ -110,7 +187,7 @@ impl Talk<'_> {
         let request = self.service.requests.fetch_add(1, Ordering::SeqCst);
         let place = Some((Some(request), self.turn));
         let fault = fault.or_else(|| self.service.chosen(&[Level::Request], self.connection, place));
-        let fault = fault.or_else(|| http1::FAULTS.first());
+        let fault = fault.or_else(|| catalogue::faults(self.service.protocol).into_iter().find(|f| f.name == "ok"));
         let (act, steps) = fault.map_or(("ok", &[][..]), |fault| (fault.name, fault.steps));
         let (connection, turn) = (self.connection, self.turn);
         let entry = Entry { request, connection, turn, act, arrived, first: None, last: None };
@@ -120,16 +197,20 @@ impl Talk<'_> {
         if work > 0 {
             clock::wait_until(arrived + work);
         }
-        self.service.thaw();
+        let frozen = self.service.thaw();
         let mut stamps = Stamps::default();
         // Whatever follows the answer can take as long as the client likes; it has been answered when it has.
         let wait = steps.iter().position(|step| matches!(step, Step::Fin | Step::Hang | Step::Reset | Step::Pause(_)));
         let (answer, after) = steps.split_at(wait.unwrap_or(steps.len()));
         let next = perform(answer, wire, &mut stamps);
-        self.book.answered(entered, stamps.first, stamps.last);
-        match next {
-            Next::Keep => perform(after, wire, &mut stamps),
-            over @ Next::Over(_) => over,
+        let act = if frozen { FROZEN } else { act };
+        self.book.answered(entered, act, stamps.first, stamps.last);
+        let multiplexed = matches!(self.service.protocol, Protocol::H2 | Protocol::H2c | Protocol::Grpc);
+        match (next, after) {
+            // Other requests on the connection go on: this one alone is never answered.
+            (Next::Keep, [Step::Hang]) if multiplexed => Next::Keep,
+            (Next::Keep, after) => perform(after, wire, &mut stamps),
+            (over @ Next::Over(_), _) => over,
         }
     }
 

@@ -14,7 +14,7 @@ use rustls::{ServerConfig, ServerConnection};
 use crate::catalogue::{Fault, Step};
 use crate::perform::{Next, Stamps, perform};
 use crate::script::Protocol;
-use crate::wire::Wire;
+use crate::wire::{Asked, Wire};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates");
 const GOOD: &str = "good";
@@ -57,10 +57,10 @@ impl Certificates {
             while tls.is_handshaking() {
                 tls.complete_io(&mut stream).ok()?;
             }
-            return Some(Wire { tcp, tls: Some(Box::new(tls)) });
+            return Some(Wire { tcp, tls: Some(Box::new(tls)), asked: Asked::default() });
         }
         let hello = read_record(&tcp).ok()?;
-        let mut wire = Wire { tcp, tls: None };
+        let mut wire = Wire { tcp, tls: None, asked: Asked::default() };
         if matches!(steps, [Step::HalfOfHandshake, ..]) {
             let flight = answer_to(&mut tls, &hello).ok()?;
             wire.write(flight.get(..flight.len() / 2)?).ok()?;

@@ -13,6 +13,16 @@ use crate::clock;
 pub(crate) struct Wire {
     pub(crate) tcp: Arc<TcpStream>,
     pub(crate) tls: Option<Box<ServerConnection>>,
+    pub(crate) asked: Asked,
+}
+
+/// What an answer has to refer to.
+#[derive(Default)]
+pub(crate) struct Asked {
+    /// DNS: the question.
+    pub(crate) question: Vec<u8>,
+    /// HTTP/2: the request's stream.
+    pub(crate) stream: u32,
 }
 
 impl Wire {
@@ -42,6 +52,18 @@ impl Wire {
         let held = self.tls.as_mut().and_then(|tls| tls.process_new_packets().ok());
         held.is_some_and(|state| state.plaintext_bytes_to_read() > 0)
             || self.tcp.peek(&mut [0]).is_ok_and(|count| count > 0)
+    }
+
+    /// Reads on, after `bytes`.
+    pub(crate) fn more(&mut self, bytes: &mut Vec<u8>) -> bool {
+        let mut buffer = [0; 4096];
+        match self.read(&mut buffer) {
+            Ok(count @ 1..) => {
+                bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
+                true
+            }
+            Ok(0) | Err(_) => false,
+        }
     }
 
     /// Below TLS.
@@ -82,13 +104,7 @@ impl Wire {
 
     fn rest(&mut self, more: impl Fn() -> bool) -> Vec<u8> {
         let mut rest = Vec::new();
-        let mut buffer = [0; 4096];
-        while more() {
-            match self.read(&mut buffer) {
-                Ok(count @ 1..) => rest.extend_from_slice(buffer.get(..count).unwrap_or_default()),
-                Ok(0) | Err(_) => break,
-            }
-        }
+        while more() && self.more(&mut rest) {}
         rest
     }
 }
