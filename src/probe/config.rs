@@ -53,15 +53,27 @@ pub enum Ask {
     Dns(DnsAsk),
 }
 
-/// A request over HTTP/1.1, plain or in TLS.
+/// A request over HTTP, plain or in TLS.
 #[derive(Debug, Clone)]
 pub struct HttpAsk {
+    /// The version that is spoken: no other is offered.
+    pub version: HttpVersion,
     /// What is sent.
     pub request: Request,
     /// What a good answer looks like.
     pub expect: Expectation,
     /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
     pub ca_file: Option<PathBuf>,
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    One,
+    /// HTTP/2: agreed on in the TLS handshake, or known beforehand in clear text.
+    Two,
 }
 
 /// Where a TCP connection goes.
@@ -116,7 +128,8 @@ pub struct Request {
     pub uri: Uri,
     /// Method.
     pub method: Method,
-    /// Headers, beside `host`, `user-agent` and `connection`, which the engine sets where they are missing.
+    /// Headers, beside `host`, `user-agent` and `connection`, which the engine sets where they are missing. Over HTTP/2 there is no
+    /// `connection`, and `host` is sent as `:authority`.
     pub headers: HeaderMap,
     /// Body, sent as it stands.
     pub body: Bytes,

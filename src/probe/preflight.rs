@@ -186,7 +186,7 @@ mod tests {
 
     use super::*;
     use crate::probe::transport::classify::bad;
-    use crate::probe::{Expectation, HttpAsk, Request};
+    use crate::probe::{Expectation, HttpAsk, HttpVersion, Request};
 
     fn explained(url: &str, class: Class) -> Preflight {
         let request = Request {
@@ -200,7 +200,12 @@ mod tests {
             rate: "1/s".parse().unwrap(),
             timeout: Duration::from_secs(1),
             streams: vec![StreamKind::Fresh],
-            ask: Ask::Http(Box::new(HttpAsk { request, expect: Expectation::default(), ca_file: None })),
+            ask: Ask::Http(Box::new(HttpAsk {
+                version: HttpVersion::One,
+                request,
+                expect: Expectation::default(),
+                ca_file: None,
+            })),
             in_flight_max: None,
         };
         explain(&config, bad(class), "the name does not exist", "")

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::probe::{Ask, Expectation, HttpAsk, ProbeConfig, Request, StreamKind};
+use crate::probe::{Ask, Expectation, HttpAsk, HttpVersion, ProbeConfig, Request, StreamKind};
 use crate::spec::{self, Connection, Http, Method, Probe, Protocol};
 
 /// Makes a probe ready to be run.
@@ -29,7 +29,12 @@ pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
 }
 
 fn http_ask(http: &Http) -> Result<HttpAsk, String> {
-    Ok(HttpAsk { request: request(http)?, expect: expectation(http)?, ca_file: http.ca_file.clone().map(Into::into) })
+    Ok(HttpAsk {
+        version: HttpVersion::One,
+        request: request(http)?,
+        expect: expectation(http)?,
+        ca_file: http.ca_file.clone().map(Into::into),
+    })
 }
 
 fn request(http: &Http) -> Result<Request, String> {

@@ -15,22 +15,28 @@ use super::outcomes::{LONG, SHORT, ask, transport};
 use super::server::{Act, OK, serve};
 use super::{http, probe};
 
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/probe/tests/certificates").join(name)
 }
 
-/// A server with a certificate for `localhost` and 127.0.0.1, signed by the tests' own authority. Answers every request.
-async fn secure() -> u16 {
+/// What a server needs that has a certificate for `localhost` and 127.0.0.1, signed by the tests' own authority.
+pub(super) fn acceptor(alpn: &[&str]) -> TlsAcceptor {
     let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(file("server-key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server that answers every request.
+async fn secure() -> u16 {
+    let acceptor = acceptor(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

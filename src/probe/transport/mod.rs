@@ -9,6 +9,7 @@ mod connect;
 mod dns;
 mod endpoint;
 mod http;
+mod http2;
 mod ports;
 pub(crate) mod progress;
 pub(crate) mod real;

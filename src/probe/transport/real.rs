@@ -9,11 +9,12 @@ use super::classify::Failed;
 use super::dns::{DnsTarget, DnsTransport};
 use super::endpoint::Endpoint;
 use super::http::HttpTransport;
+use super::http2::{Asked, Http2Transport};
 use super::progress::Progress;
 use super::target::Target;
 use super::tcp::TcpTransport;
 use super::{Answer, Exchange, Slot, Transport};
-use crate::probe::config::{Ask, ProbeConfig, SetupError};
+use crate::probe::config::{Ask, HttpVersion, ProbeConfig, SetupError};
 use crate::probe::stream::StreamKind;
 
 /// What the streams of one probe share, made ready once.
@@ -36,6 +37,9 @@ impl Prepared {
     /// The transport of one stream. Needs a `LocalSet` around it.
     pub(crate) fn transport(&self, stream: StreamKind) -> RealTransport {
         match self {
+            Self::Http(target) if target.version == HttpVersion::Two => {
+                RealTransport::Http2(Http2Transport::new(Asked::Http(Arc::clone(target)), stream))
+            }
             Self::Http(target) => RealTransport::Http(HttpTransport::new(Arc::clone(target), stream)),
             Self::Tcp(endpoint) => RealTransport::Tcp(TcpTransport::new(Arc::clone(endpoint), stream)),
             Self::Dns(target) => RealTransport::Dns(DnsTransport::new(Arc::clone(target), stream)),
@@ -47,6 +51,7 @@ impl Prepared {
 #[derive(Clone)]
 pub(crate) enum RealTransport {
     Http(HttpTransport),
+    Http2(Http2Transport),
     Tcp(TcpTransport),
     Dns(DnsTransport),
 }
@@ -56,6 +61,7 @@ impl RealTransport {
     pub(crate) async fn once(&self, progress: &Progress) -> Result<Answer, Failed> {
         match self {
             Self::Http(to) => to.attempt(progress).await.map(|(answer, _)| answer),
+            Self::Http2(to) => to.attempt(progress).await.map(|(answer, _)| answer),
             Self::Tcp(to) => to.attempt(progress).await.map(|(answer, ())| answer),
             Self::Dns(to) => to.attempt(progress).await.map(|(answer, ())| answer),
         }
@@ -65,6 +71,7 @@ impl RealTransport {
     pub(crate) fn timed_out(&self, progress: &Progress, now: Instant) -> Answer {
         match self {
             Self::Http(to) => to.timed_out(progress, now),
+            Self::Http2(to) => to.timed_out(progress, now),
             Self::Tcp(to) => to.timed_out(progress, now),
             Self::Dns(to) => to.timed_out(progress, now),
         }
@@ -75,6 +82,7 @@ impl Transport for RealTransport {
     async fn send(self, slot: Slot) -> Exchange {
         match self {
             Self::Http(to) => exchange(to, slot).await,
+            Self::Http2(to) => Box::pin(exchange(to, slot)).await,
             Self::Tcp(to) => exchange(to, slot).await,
             Self::Dns(to) => Box::pin(exchange(to, slot)).await,
         }
