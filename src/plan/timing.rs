@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{PlannedStep, Refused};
 use crate::fault::Refusal;
 use crate::record::Phase;
-use crate::spec::{Connection, Experiment, Http, Probe, Protocol};
+use crate::spec::Experiment;
 
 /// How long *during* may last when the experiment does not say.
 pub const MAX_DURING: Duration = Duration::from_secs(15 * 60);
@@ -61,8 +61,11 @@ impl PlannedTiming {
             requests: 0,
         };
         let longest = timing.longest();
-        timing.requests =
-            spec.probes.iter().map(|probe| probe.rate.slots_in(longest).saturating_mul(streams(probe))).sum();
+        timing.requests = spec
+            .probes
+            .iter()
+            .map(|probe| probe.rate.slots_in(longest).saturating_mul(probe.protocol.streams().into()))
+            .sum();
         timing
     }
 
@@ -103,7 +106,9 @@ impl PlannedTiming {
             let all: Vec<String> = spec
                 .probes
                 .iter()
-                .map(|probe| format!("`{}` {} × {}", probe.name, probe.rate, count(streams(probe), "stream")))
+                .map(|probe| {
+                    format!("`{}` {} × {}", probe.name, probe.rate, count(probe.protocol.streams().into(), "stream"))
+                })
                 .collect();
             let lasts = time(self.before_ms + self.during_at_most_ms + self.after_ms);
             refusals.push(
@@ -115,8 +120,8 @@ impl PlannedTiming {
                 .hint("lower the rates, or shorten `timing`"),
             );
         }
-        #[expect(clippy::cast_precision_loss, reason = "one or two streams")]
-        let per_second: f64 = spec.probes.iter().map(|probe| probe.rate.per_second() * streams(probe) as f64).sum();
+        let per_second: f64 =
+            spec.probes.iter().map(|probe| probe.rate.per_second() * f64::from(probe.protocol.streams())).sum();
         if let Some(most) = spec.limits.requests_per_second
             && per_second > f64::from(most)
         {
@@ -128,14 +133,6 @@ impl PlannedTiming {
             );
         }
         refusals
-    }
-}
-
-/// How many streams a probe has.
-fn streams(probe: &Probe) -> u64 {
-    match &probe.protocol {
-        Protocol::Http(Http { connection: Connection::Paired, .. }) => 2,
-        Protocol::Http(_) => 1,
     }
 }
 

@@ -88,7 +88,8 @@ pub struct TcpAsk {
 /// A DNS query, and what a good answer to it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DnsAsk {
-    /// The name, as an application would give it to its resolver.
+    /// The name, as an application would give it to its resolver. Without a dot at its end, the search list and `ndots` of
+    /// `/etc/resolv.conf` apply: each name of the list is one query, in turn, until one exists, all of them within the one timeout.
     pub name: String,
     /// The kind of record asked for.
     pub record: RecordType,
@@ -96,9 +97,6 @@ pub struct DnsAsk {
     pub server: Option<SocketAddr>,
     /// What carries it.
     pub over: DnsOver,
-    /// Whether the search list and `ndots` of `/etc/resolv.conf` apply, as they do for a pod. Each name of the list is one query, in
-    /// turn, until one exists; all of them within the one timeout.
-    pub search: bool,
     /// What a good answer looks like.
     pub expect: DnsExpectation,
 }

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::probe::{Ask, Expectation, HttpAsk, HttpVersion, ProbeConfig, Request, StreamKind};
-use crate::spec::{self, Connection, Http, Method, Probe, Protocol};
+use crate::probe::{
+    Ask, DnsAsk, DnsExpectation, DnsOver, Expectation, HttpAsk, HttpVersion, ProbeConfig, RecordType, Request,
+    ResponseCode, StreamKind, TcpAsk,
+};
+use crate::spec::{self, Connection, HostPort, Http, Method, Probe, Protocol, Rcode, Socket, Tcp};
 
 /// Makes a probe ready to be run.
 ///
@@ -12,20 +15,66 @@ use crate::spec::{self, Connection, Http, Method, Probe, Protocol};
 ///
 /// When a header can't be sent, or the environment lacks a variable that one comes from.
 pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
-    let Protocol::Http(http) = &probe.protocol;
-    let streams = match http.connection {
+    let (streams, ask) = match &probe.protocol {
+        Protocol::Http(http) => {
+            let ask = http_ask(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?;
+            (connections(http.connection), Ask::Http(Box::new(ask)))
+        }
+        Protocol::Tcp(Tcp { address: HostPort { host, port } }) => {
+            (vec![StreamKind::Fresh], Ask::Tcp(TcpAsk { host: host.clone(), port: *port }))
+        }
+        Protocol::Dns(dns) => (sockets(dns.socket), Ask::Dns(dns_ask(dns))),
+    };
+    let (name, rate, timeout) = (probe.name.to_string(), probe.rate, probe.timeout.get());
+    Ok(ProbeConfig { name, rate, timeout, streams, ask, in_flight_max: None })
+}
+
+fn connections(connection: Connection) -> Vec<StreamKind> {
+    match connection {
         Connection::Paired => vec![StreamKind::Fresh, StreamKind::KeptAlive],
         Connection::Fresh => vec![StreamKind::Fresh],
         Connection::KeepAlive => vec![StreamKind::KeptAlive],
-    };
-    Ok(ProbeConfig {
-        name: probe.name.to_string(),
-        rate: probe.rate,
-        timeout: probe.timeout.get(),
-        streams,
-        ask: Ask::Http(Box::new(http_ask(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?)),
-        in_flight_max: None,
-    })
+    }
+}
+
+fn sockets(socket: Socket) -> Vec<StreamKind> {
+    match socket {
+        Socket::Paired => vec![StreamKind::PerQuery, StreamKind::Pinned],
+        Socket::PerQuery => vec![StreamKind::PerQuery],
+        Socket::Pinned => vec![StreamKind::Pinned],
+    }
+}
+
+fn dns_ask(dns: &spec::Dns) -> DnsAsk {
+    DnsAsk {
+        name: dns.name.to_string(),
+        record: match dns.record {
+            spec::RecordType::A => RecordType::A,
+            spec::RecordType::Aaaa => RecordType::AAAA,
+            spec::RecordType::Cname => RecordType::CNAME,
+            spec::RecordType::Mx => RecordType::MX,
+            spec::RecordType::Ns => RecordType::NS,
+            spec::RecordType::Ptr => RecordType::PTR,
+            spec::RecordType::Srv => RecordType::SRV,
+            spec::RecordType::Txt => RecordType::TXT,
+        },
+        server: dns.server.map(|server| server.0),
+        over: match dns.over {
+            spec::DnsOver::Udp => DnsOver::Udp,
+            spec::DnsOver::Tcp => DnsOver::Tcp,
+        },
+        expect: DnsExpectation {
+            rcode: match dns.expect.rcode {
+                Rcode::NoError => ResponseCode::NoError,
+                Rcode::NxDomain => ResponseCode::NXDomain,
+                Rcode::ServFail => ResponseCode::ServFail,
+                Rcode::Refused => ResponseCode::Refused,
+                Rcode::FormErr => ResponseCode::FormErr,
+                Rcode::NotImp => ResponseCode::NotImp,
+            },
+            addresses: dns.expect.addresses.clone(),
+        },
+    }
 }
 
 fn http_ask(http: &Http) -> Result<HttpAsk, String> {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Dns, Socket, Tcp};
 use crate::fault::AnyFault;
 use crate::record::Phase;
 use crate::scalar::{Duration, Name, Percent, Predicate, Rate, Tolerance};
@@ -91,7 +92,7 @@ pub struct Variable {
 
 /// A loop that sends requests on a schedule and classifies each outcome.
 ///
-/// Its protocol is the key beside `name` (`http`); deserialised by hand so that the key chooses the type.
+/// Its protocol is the key beside `name` (`http`, `tcp`, `dns`); deserialised by hand so that the key chooses the type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     /// Name, by which hypotheses refer to it.
@@ -109,6 +110,23 @@ pub struct Probe {
 pub enum Protocol {
     /// HTTP/1.1, plain or over TLS.
     Http(Http),
+    /// A TCP connection.
+    Tcp(Tcp),
+    /// A DNS query.
+    Dns(Dns),
+}
+
+impl Protocol {
+    /// How many streams a probe of it has, each with the whole rate.
+    #[must_use]
+    pub fn streams(&self) -> u32 {
+        match self {
+            Self::Http(Http { connection: Connection::Paired, .. }) | Self::Dns(Dns { socket: Socket::Paired, .. }) => {
+                2
+            }
+            Self::Http(_) | Self::Tcp(_) | Self::Dns(_) => 1,
+        }
+    }
 }
 
 /// An HTTP request and what is expected of its answer.

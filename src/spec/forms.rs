@@ -50,7 +50,7 @@ impl FromStr for HttpUrl {
 }
 
 /// `host[:port]`, with an IPv6 address in brackets.
-fn check_authority(authority: &str) -> Result<(), ScalarError> {
+pub(super) fn check_authority(authority: &str) -> Result<(), ScalarError> {
     if let Some((_, host)) = authority.rsplit_once('@') {
         return Err(ScalarError::new("a URL can't hold a user or a password: it is printed in plans and reports")
             .hint(format!(

@@ -13,7 +13,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Expected, HeaderValue, Http, Hypothesis, ObjectRef, Probe, Protocol, Step, Timing};
+use super::{Dns, Expected, HeaderValue, Http, Hypothesis, ObjectRef, Probe, Protocol, Step, Tcp, Timing};
 use crate::fault::{AnyFault, CATALOGUE};
 use crate::record::Phase;
 use crate::scalar::{Duration, Name, PARTS, Predicate, Rate, Tolerance};
@@ -78,8 +78,8 @@ fn required<T, E: de::Error>(value: Option<T>, field: &'static str) -> Result<T,
     value.ok_or_else(|| E::missing_field(field))
 }
 
-const PROBE_FIELDS: &[&str] = &["name", "rate", "timeout", "http"];
-from_map!(Probe, "a probe with `name`, `rate`, `timeout` and `http`", PROBE_FIELDS);
+const PROBE_FIELDS: &[&str] = &["name", "rate", "timeout", "http", "tcp", "dns"];
+from_map!(Probe, "a probe with `name`, `rate`, `timeout` and a protocol", PROBE_FIELDS);
 
 impl Probe {
     fn from_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<Self, A::Error> {
@@ -89,15 +89,29 @@ impl Probe {
                 "name" => name = Some(map.next_value::<Name>()?),
                 "rate" => rate = Some(map.next_value::<Rate>()?),
                 "timeout" => timeout = Some(map.next_value::<Duration>()?),
-                "http" => protocol = Some(Protocol::Http(map.next_value::<Http>()?)),
+                "http" | "tcp" | "dns" if protocol.is_some() => {
+                    return Err(de::Error::custom(choice(
+                        "a probe speaks one protocol, this one has two",
+                        "write two probes",
+                    )));
+                }
+                "http" => protocol = Some(Protocol::Http(map.next_value()?)),
+                "tcp" => protocol = Some(Protocol::Tcp(map.next_value()?)),
+                "dns" => protocol = Some(Protocol::Dns(map.next_value()?)),
                 other => return Err(de::Error::unknown_field(other, PROBE_FIELDS)),
             }
         }
+        let protocol = protocol.ok_or_else(|| {
+            de::Error::custom(choice(
+                "a probe needs a protocol",
+                "add `http: {url: …}`, `tcp: {address: …}` or `dns: {name: …}`",
+            ))
+        });
         Ok(Self {
             name: required(name, "name")?,
             rate: required(rate, "rate")?,
             timeout: required(timeout, "timeout")?,
-            protocol: required(protocol, "http")?,
+            protocol: protocol?,
         })
     }
 }
@@ -110,6 +124,8 @@ impl Serialize for Probe {
         map.serialize_entry("timeout", &self.timeout)?;
         match &self.protocol {
             Protocol::Http(http) => map.serialize_entry("http", http)?,
+            Protocol::Tcp(tcp) => map.serialize_entry("tcp", tcp)?,
+            Protocol::Dns(dns) => map.serialize_entry("dns", dns)?,
         }
         map.end()
     }
@@ -129,8 +145,11 @@ impl JsonSchema for Probe {
                 "rate": described(generator.subschema_for::<Rate>(), "Requests per stream."),
                 "timeout": described(generator.subschema_for::<Duration>(), "Deadline of one request, from its planned instant."),
                 "http": generator.subschema_for::<Http>(),
+                "tcp": generator.subschema_for::<Tcp>(),
+                "dns": generator.subschema_for::<Dns>(),
             },
-            "required": ["name", "rate", "timeout", "http"],
+            "required": ["name", "rate", "timeout"],
+            "oneOf": [{ "required": ["http"] }, { "required": ["tcp"] }, { "required": ["dns"] }],
             "additionalProperties": false,
         })
     }

@@ -11,9 +11,9 @@ pub(super) struct Later {
 /// A field of a struct that a later version will have.
 pub(super) fn field(of: &str, field: &str) -> Option<Later> {
     match (of, field) {
-        ("Probe", "grpc" | "tcp" | "dns") => Some(Later {
+        ("Probe", "grpc") => Some(Later {
             what: format!("`{field}` probes are not in this version"),
-            instead: "probes can be `http`",
+            instead: "probes can be `http`, `tcp` or `dns`",
             replaces: Some("http"),
         }),
         ("Http", "version") => Some(Later {

@@ -9,6 +9,7 @@
 //! Every stage reports what it finds with its place and goes on, so that all mistakes of a file are known at once. Nothing here touches a
 //! cluster; what an experiment comes to on one is [`crate::plan`]'s business.
 
+mod ask;
 mod check;
 mod de;
 mod diagnostic;
@@ -30,6 +31,7 @@ mod tests;
 mod variables;
 mod yaml;
 
+pub use ask::{Dns, DnsExpect, DnsName, DnsOver, HostPort, Rcode, RecordType, ServerAddress, Socket, Tcp};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 pub use experiment::*;
 pub use load::{Loaded, load, read};

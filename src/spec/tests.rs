@@ -63,6 +63,12 @@ spec:
           {"a": "$${b}"}
         expect: {status: [200, 204], bodyContains: "true", headers: {etag: "1"}}
         caFile: ca.pem
+    - {name: port, rate: 1/s, timeout: 1s, tcp: {address: "[::1]:80"}}
+    - name: name
+      rate: 1/s
+      timeout: 1s
+      dns: {name: web.shop.svc., type: AAAA, server: "[::1]:54", over: tcp, socket: pinned, expect: {rcode: NOERROR, addresses: ["::1"]}}
+    - {name: gone, rate: 1/s, timeout: 1s, dns: {name: gone, server: 10.96.0.10, expect: {rcode: NXDOMAIN}}}
   steadyState:
     - {probe: web, tolerance: "success >= 99.90% over 10s", when: [during]}
     - {object: poddisruptionbudget/web, namespace: shop, tolerance: 'metadata.labels["a.b/c"] == "x y"', when: [before]}
@@ -79,7 +85,7 @@ spec:
   limits: {pods: "50%", nodes: 0, groups: "0%", requestsPerSecond: 100}
 "#;
     let experiment = loaded(text).experiment;
-    let Protocol::Http(http) = &experiment.spec.probes[0].protocol;
+    let Protocol::Http(http) = &experiment.spec.probes[0].protocol else { panic!() };
     assert_eq!(http.body.as_deref(), Some("{\"a\": \"${b}\"}\n"));
     let json = serde_json::to_value(&experiment).unwrap();
     assert_eq!(json.pointer("/spec/method/1/podKill/pods/percent").unwrap(), "12.50%");

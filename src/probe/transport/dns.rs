@@ -259,3 +259,6 @@ fn unanswered(error: &io::Error) -> Miss {
 fn cut(error: &io::Error) -> Miss {
     Trouble::of(error).map_or(Miss::Malformed, Miss::Local)
 }
+
+#[cfg(test)]
+mod tests;

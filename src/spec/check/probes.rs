@@ -4,7 +4,7 @@ use super::{Part, Parts};
 use crate::scalar::quoted;
 use crate::spec::diagnostic::{Code, Diagnostic, Severity};
 use crate::spec::node::Node;
-use crate::spec::{Connection, HeaderValue, Http, Method, Probe, Protocol};
+use crate::spec::{Dns, HeaderValue, Http, Method, Protocol, Rcode, RecordType};
 
 /// Most requests per second over all probes unless `limits.requestsPerSecond` says otherwise: what one machine sends on time without
 /// being the outage that it looks for.
@@ -23,21 +23,16 @@ pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
                     .hint("write `timeout: 500ms`"),
             );
         }
-        let Protocol::Http(http) = &probe.value.protocol;
-        if let Some(node) = probe.node.get("http") {
-            headers(&Part { value: http, node }, found);
-            request(&Part { value: http, node }, found);
+        match (&probe.value.protocol, probe.node.get("http"), probe.node.get("dns")) {
+            (Protocol::Http(http), Some(node), _) => {
+                headers(&Part { value: http, node }, found);
+                request(&Part { value: http, node }, found);
+            }
+            (Protocol::Dns(dns), _, Some(node)) => query(&Part { value: dns, node }, found),
+            _ => {}
         }
     }
     rates(parts, found);
-}
-
-/// How many streams a probe has, each with the whole rate.
-fn streams(probe: &Probe) -> u32 {
-    match &probe.protocol {
-        Protocol::Http(http) if http.connection == Connection::Paired => 2,
-        Protocol::Http(_) => 1,
-    }
 }
 
 fn rates(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
@@ -50,14 +45,17 @@ fn rates(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
         return;
     }
     let cap = limits.value.requests_per_second.unwrap_or(DEFAULT_CAP);
-    let sum: f64 =
-        parts.probes.iter().map(|probe| probe.value.rate.per_second() * f64::from(streams(&probe.value))).sum();
+    let sum: f64 = parts
+        .probes
+        .iter()
+        .map(|probe| probe.value.rate.per_second() * f64::from(probe.value.protocol.streams()))
+        .sum();
     let fastest = parts.probes.iter().max_by(|a, b| a.value.rate.per_second().total_cmp(&b.value.rate.per_second()));
     let (true, Some(fastest)) = (sum > f64::from(cap), fastest) else { return };
     let terms: Vec<String> = parts
         .probes
         .iter()
-        .map(|probe| match streams(&probe.value) {
+        .map(|probe| match probe.value.protocol.streams() {
             1 => probe.value.rate.to_string(),
             n => format!("{} × {n} streams", probe.value.rate),
         })
@@ -146,6 +144,40 @@ fn request(http: &Part<'_, &Http>, found: &mut Vec<Diagnostic>) {
         found.push(
             Diagnostic::warning(Code::NoEffect, http.key("caFile"), "`caFile` has no effect on an `http://` URL")
                 .hint("write `https://`"),
+        );
+    }
+}
+
+/// Expectations of a DNS answer that no answer can meet.
+fn query(dns: &Part<'_, &Dns>, found: &mut Vec<Diagnostic>) {
+    let expect = &dns.value.expect;
+    let Some(first) = expect.addresses.first() else { return };
+    let entry = dns.node.get("expect").and_then(|expect| expect.entry("addresses"));
+    let place = entry.map_or(dns.node.place(), |entry| entry.span);
+    if expect.rcode != Rcode::NoError {
+        found.push(
+            Diagnostic::error(
+                Code::Request,
+                place,
+                "an answer with this `rcode` has no addresses, so every query would be bad",
+            )
+            .hint("leave out `addresses`"),
+        );
+        return;
+    }
+    let (fits, other) = match dns.value.record {
+        RecordType::A => (expect.addresses.iter().all(std::net::IpAddr::is_ipv4), "AAAA"),
+        RecordType::Aaaa => (expect.addresses.iter().all(std::net::IpAddr::is_ipv6), "A"),
+        _ => (false, if first.is_ipv4() { "A" } else { "AAAA" }),
+    };
+    if !fits {
+        found.push(
+            Diagnostic::error(
+                Code::Request,
+                place,
+                "records of this `type` never hold these addresses, so every query would be bad",
+            )
+            .hint(format!("write `type: {other}`, or leave out `addresses`")),
         );
     }
 }

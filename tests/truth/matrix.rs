@@ -1,0 +1,216 @@
+//! The table of faults, and holding the engine to it: each fault on both streams of a probe, all of a protocol at the same time.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use squall::probe::{Class, Outcome, ProbeConfig, Sample, StreamKind};
+use tokio::time::Instant;
+
+use crate::harness::{Run, Seen, Server, known_faults, run};
+use crate::script::{Listener, Protocol, Rule, Script};
+
+/// What a request has to come to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Want {
+    Good,
+    /// Good, and the connection ends behind it unsaid: the next request may cross that end, and is lost then.
+    GoodThenGone,
+    Bad(Class, u16),
+    /// Any of these, because it depends on how far the client is when it strikes.
+    OneOf(&'static [Class]),
+}
+
+impl Want {
+    fn met_by(self, outcome: Outcome) -> bool {
+        match (self, outcome) {
+            (Self::Good | Self::GoodThenGone, Outcome::Good) => true,
+            (Self::Bad(wanted, of), Outcome::Bad { class, status }) => (wanted, of) == (class, status),
+            (Self::OneOf(wanted), Outcome::Bad { class, status: 0 }) => wanted.contains(&class),
+            _ => false,
+        }
+    }
+
+    fn is_timeout(self) -> bool {
+        let Self::Bad(class, _) = self else { return false };
+        matches!(class, Class::ConnectTimeout | Class::TlsTimeout | Class::ResponseTimeout | Class::BodyTimeout)
+    }
+}
+
+/// Where a fault strikes: what the server gets to see of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Strikes {
+    /// Connections that are never opened.
+    Connect,
+    /// Connections as a whole, before any request.
+    Connection,
+    /// A request; on a kept-alive stream the second one of each connection.
+    Request,
+}
+
+/// A fault, and what it has to come to on a fresh and on a kept-alive stream.
+pub(crate) type Row = (&'static str, Want, Want);
+
+/// Slots of each stream.
+const SLOTS: u32 = 8;
+const LENGTH: Duration = Duration::from_millis(100 * SLOTS as u64);
+/// Nobody waits for this long unless something is broken; and no hiccup of the machine makes a request late, or its outcome unknown,
+/// since a tenth of it is allowed.
+const LONG: Duration = Duration::from_secs(20);
+/// What each fault that hangs costs.
+const SHORT: Duration = Duration::from_secs(1);
+/// How often what the machine spoilt is tried again.
+const TRIES: usize = 5;
+
+/// One fault on one stream.
+#[derive(Clone, Copy)]
+struct Case {
+    row: Row,
+    strikes: Strikes,
+    stream: StreamKind,
+}
+
+impl Case {
+    fn want(&self) -> Want {
+        if self.stream == StreamKind::Fresh { self.row.1 } else { self.row.2 }
+    }
+
+    fn name(&self) -> String {
+        format!("{} on a {} stream", self.row.0, self.stream.label())
+    }
+
+    fn listener(&self, protocol: Protocol) -> Listener {
+        let act = self.row.0.to_owned();
+        let (name, windows, delay) = (self.name(), Vec::new(), None);
+        if self.stream == StreamKind::KeptAlive && self.strikes == Strikes::Request {
+            let rules = vec![Rule { turn: Some(1), act, ..Rule::default() }];
+            return Listener { name, protocol, rules, otherwise: "ok".to_owned(), windows, delay };
+        }
+        Listener { name, protocol, rules: Vec::new(), otherwise: act, windows, delay }
+    }
+}
+
+/// What holding one case against the server's log gave.
+enum Verdict {
+    Held,
+    /// The machine stood still: the engine says so itself, and nothing can be said of it.
+    Spoilt,
+    Wrong(String),
+}
+
+/// Runs every row on both streams against the server and fails with all that differs. The rows have to be exactly the faults that the
+/// server knows for the protocol.
+pub(crate) async fn hold(
+    (name, protocol): (&str, Protocol),
+    tables: &[(Strikes, &[Row])],
+    probe: impl Fn(&str, u16, Duration, StreamKind) -> ProbeConfig,
+) {
+    let rows: Vec<_> = tables.iter().flat_map(|(strikes, rows)| rows.iter().map(move |row| (*strikes, *row))).collect();
+    let told: BTreeSet<_> = rows.iter().map(|(_, row)| row.0.to_owned()).collect();
+    assert_eq!(told, known_faults(name).into_iter().collect(), "the table and the server's faults");
+    assert_eq!(told.len(), rows.len(), "a fault stands twice in the table");
+    let streams = [StreamKind::Fresh, StreamKind::KeptAlive];
+    let mut cases: Vec<_> = rows
+        .iter()
+        .flat_map(|(strikes, row)| streams.map(|stream| Case { row: *row, strikes: *strikes, stream }))
+        .collect();
+    let mut wrong = Vec::new();
+    for _ in 0..TRIES {
+        let verdicts = try_all(&cases, protocol, &probe).await;
+        let mut spoilt = Vec::new();
+        for (case, verdict) in cases.iter().zip(verdicts) {
+            match verdict {
+                Verdict::Held => {}
+                Verdict::Spoilt => spoilt.push(*case),
+                Verdict::Wrong(how) => wrong.push(format!("{}: {how}", case.name())),
+            }
+        }
+        cases = spoilt;
+        if cases.is_empty() {
+            break;
+        }
+    }
+    wrong.extend(cases.iter().map(|case| format!("{}: this machine is too busy to tell", case.name())));
+    assert!(wrong.is_empty(), "{} cases of {name} are wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+async fn try_all(
+    cases: &[Case],
+    protocol: Protocol,
+    probe: impl Fn(&str, u16, Duration, StreamKind) -> ProbeConfig,
+) -> Vec<Verdict> {
+    let listeners = cases.iter().map(|case| case.listener(protocol)).collect();
+    let server = Server::start(&Script { seed: 1, listeners });
+    let probes: Vec<_> = cases
+        .iter()
+        .enumerate()
+        .map(|(index, case)| {
+            let timeout = if case.want().is_timeout() { SHORT } else { LONG };
+            probe(&case.name(), server.port(index), timeout, case.stream)
+        })
+        .collect();
+    let runs = run(&probes, Instant::now(), Duration::from_millis(200), LENGTH).await;
+    let seen = server.finish();
+    let nothing = Seen::default();
+    let judge = |(index, case): (usize, &Case)| {
+        judge(case, &runs[&(index, case.stream)], seen.get(&case.name()).unwrap_or(&nothing))
+    };
+    cases.iter().enumerate().map(judge).collect()
+}
+
+/// A request that was written to a connection as it ended.
+const CROSSED: Outcome = Outcome::Bad { class: Class::ReusedClosed, status: 0 };
+
+/// Every outcome against the table, every count against the server's.
+fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
+    if counts.good + counts.bad < counts.planned {
+        return Verdict::Spoilt;
+    }
+    let opened = samples.iter().filter(|sample| !sample.reused).count();
+    let on_second = case.stream == StreamKind::KeptAlive && case.strikes == Strikes::Request;
+    if on_second && opened == samples.len() && samples.iter().all(|sample| sample.outcome == Outcome::Good) {
+        // So slow that no connection was idle when the next request was due.
+        return Verdict::Spoilt;
+    }
+    // What crossed the end of its connection may have reached the server, which was too late then, or not.
+    let crossed = samples.iter().filter(|sample| sample.outcome == CROSSED && on_second).count();
+    let unseen = if case.want() == Want::GoodThenGone { crossed.saturating_sub(seen.acts("too-late")) } else { 0 };
+    let (connections, requests) = match case.strikes {
+        Strikes::Connect => (0, 0),
+        Strikes::Connection => (opened, 0),
+        Strikes::Request => (opened, samples.len() - unseen),
+    };
+    let as_wanted = if on_second {
+        second_ones_are(case, samples, seen, unseen)
+    } else {
+        opened == samples.len() && samples.iter().all(|sample| case.want().met_by(sample.outcome))
+    };
+    if as_wanted && (connections, requests) == (seen.connections, seen.requests.len()) {
+        return Verdict::Held;
+    }
+    let outcomes: Vec<_> = samples.iter().map(|sample| (sample.outcome, sample.reused)).collect();
+    let acts: Vec<_> = seen.requests.iter().map(|request| request.act.as_str()).collect();
+    Verdict::Wrong(format!(
+        "wanted {:?}, {connections} connections, {requests} requests; the server saw {} and {}: {acts:?}; the engine: {outcomes:?}",
+        case.want(),
+        seen.connections,
+        seen.requests.len(),
+    ))
+}
+
+/// Whether there are as many of each outcome as the server gave cause for. It did the fault to reused connections only.
+fn second_ones_are(case: &Case, samples: &[Sample], seen: &Seen, unseen: usize) -> bool {
+    let (fault, want) = (case.row.0, case.want());
+    let mut causes =
+        vec![(want, seen.acts(fault)), (Want::Bad(Class::ReusedClosed, 0), seen.acts("too-late") + unseen)];
+    if fault != "ok" {
+        causes.push((Want::Good, seen.acts("ok")));
+    }
+    // Each sample has its cause, and each kind of sample as many as there were causes for it.
+    let right = |outcome: Outcome| {
+        let due: usize = causes.iter().filter(|(want, _)| want.met_by(outcome)).map(|(_, count)| count).sum();
+        due == samples.iter().filter(|sample| sample.outcome == outcome).count()
+    };
+    let reused =
+        |outcome: Outcome| outcome == Outcome::Good || samples.iter().all(|s| s.outcome != outcome || s.reused);
+    samples.iter().all(|sample| right(sample.outcome) && reused(sample.outcome))
+}

@@ -1,0 +1,112 @@
+//! What can go wrong, as data: a name, where it strikes, and what is done.
+
+use crate::http1;
+use crate::script::Protocol;
+
+/// One way to break.
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
+    pub(crate) level: Level,
+    pub(crate) steps: &'static [Step],
+}
+
+/// Where a fault strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// The port as a whole, from its opening on.
+    Port,
+    /// A connection, as soon as it is accepted.
+    Accept,
+    /// A TLS handshake, once the client's hello is there.
+    Handshake,
+    /// A request whose first byte has arrived and was not read.
+    Arrival,
+    /// A request that has been read.
+    Request,
+}
+
+/// One thing to do. What follows [`Fin`](Self::Fin), [`Reset`](Self::Reset), [`Cut`](Self::Cut) or [`Hang`](Self::Hang) is never
+/// reached; a list without one of them leaves the connection open for the next request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Step {
+    /// Writes these bytes.
+    Write(&'static [u8]),
+    /// Writes these bytes below TLS.
+    Raw(&'static [u8]),
+    /// Writes so many bytes.
+    Fill(usize),
+    /// Writes these bytes one at a time, with so many milliseconds before each.
+    Drip(&'static [u8], u64),
+    /// Waits so many milliseconds.
+    Pause(u64),
+    /// Says with TLS that nothing follows.
+    Notify,
+    /// The first half of what a TLS server says to a hello.
+    HalfOfHandshake,
+    /// Handshakes with this certificate instead of the good one, and goes on if the client lets it.
+    Certificate(&'static str),
+    /// Closes the sending side and reads on until the peer has left.
+    Fin,
+    /// Resets, having read what has come.
+    Reset,
+    /// Resets with what has come unread.
+    Cut,
+    /// Does nothing until the peer has left.
+    Hang,
+}
+
+use Step::{Certificate, Cut, Fin, HalfOfHandshake, Hang, Raw, Reset, Write};
+
+const fn fault(name: &'static str, level: Level, steps: &'static [Step]) -> Fault {
+    Fault { name, level, steps }
+}
+
+/// Nothing listens: the port is held, so that nobody else gets it.
+pub(crate) const REFUSED: &str = "refused";
+/// The queue of connections is full, so that the kernel drops what comes.
+pub(crate) const BACKLOG_FULL: &str = "backlog-full";
+/// The kernel opens connections that nobody takes.
+pub(crate) const NEVER_ACCEPTS: &str = "never-accepts";
+
+/// For everything that runs over TCP.
+const CONNECTION: &[Fault] = &[
+    fault(REFUSED, Level::Port, &[]),
+    fault(BACKLOG_FULL, Level::Port, &[]),
+    fault(NEVER_ACCEPTS, Level::Port, &[]),
+    fault("accept-fin", Level::Accept, &[Fin]),
+    fault("accept-rst", Level::Accept, &[Reset]),
+    fault("accept-hang", Level::Accept, &[Hang]),
+    fault("rst-unread", Level::Arrival, &[Cut]),
+];
+
+/// For everything that runs over TLS.
+const TLS: &[Fault] = &[
+    fault("tls-garbage", Level::Handshake, &[Write(b"\x00\x01\x02 this is no TLS \xff\xfe\r\n"), Hang]),
+    fault("tls-plain-http", Level::Handshake, &[Write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"), Fin]),
+    fault("tls-alert-handshake-failure", Level::Handshake, &[Write(b"\x15\x03\x03\x00\x02\x02\x28"), Fin]),
+    fault("tls-alert-internal-error", Level::Handshake, &[Write(b"\x15\x03\x03\x00\x02\x02\x50"), Fin]),
+    fault("tls-alert-protocol-version", Level::Handshake, &[Write(b"\x15\x03\x03\x00\x02\x02\x46"), Fin]),
+    fault("tls-alert-unrecognized-name", Level::Handshake, &[Write(b"\x15\x03\x03\x00\x02\x02\x70"), Fin]),
+    fault("tls-fin", Level::Handshake, &[Fin]),
+    fault("tls-rst", Level::Handshake, &[Reset]),
+    fault("tls-hang", Level::Handshake, &[Hang]),
+    fault("tls-half-fin", Level::Handshake, &[HalfOfHandshake, Fin]),
+    fault("tls-half-rst", Level::Handshake, &[HalfOfHandshake, Reset]),
+    fault("tls-half-hang", Level::Handshake, &[HalfOfHandshake, Hang]),
+    fault("cert-expired", Level::Handshake, &[Certificate("expired")]),
+    fault("cert-other-name", Level::Handshake, &[Certificate("other-name")]),
+    fault("cert-untrusted", Level::Handshake, &[Certificate("untrusted")]),
+    // A record that was not encrypted with the session's keys: no receiver can tell what it was meant to be.
+    fault("tls-bad-record", Level::Request, &[Raw(b"\x17\x03\x03\x00\x20 thirty-two bytes of no meaning..")]),
+    fault("tls-bad-record-fin", Level::Request, &[Raw(b"\x17\x03\x03\x00\x20 thirty-two bytes of no meaning.."), Fin]),
+];
+
+/// All faults of a protocol, and what it does when nothing is wrong.
+pub(crate) fn faults(protocol: Protocol) -> Vec<&'static Fault> {
+    let lists: &[&'static [Fault]] = match protocol {
+        Protocol::Http => &[CONNECTION, http1::FAULTS],
+        Protocol::Https => &[CONNECTION, TLS, http1::FAULTS, http1::OVER_TLS],
+        _ => &[CONNECTION],
+    };
+    lists.iter().flat_map(|list| list.iter()).collect()
+}
