@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use squall::probe::{Counts, Engine, Plan, ProbeConfig, Sample, StreamKind};
+use squall::probe::{Ask, Counts, Engine, HttpAsk, Plan, ProbeConfig, Sample, StreamKind};
 use tokio::time::Instant;
 
 use crate::script::{Event, Greeting, Script};
@@ -148,19 +148,27 @@ pub(crate) async fn run(
 
 /// A probe in its simplest form, to be made into what the test needs.
 pub(crate) fn probe(name: &str, url: &str, rate: &str, timeout: Duration, stream: StreamKind) -> ProbeConfig {
+    let request = squall::probe::Request {
+        uri: url.parse().unwrap(),
+        method: http::Method::GET,
+        headers: http::HeaderMap::new(),
+        body: bytes::Bytes::new(),
+    };
+    let ask = HttpAsk { request, expect: squall::probe::Expectation::default(), ca_file: None };
     ProbeConfig {
         name: name.to_owned(),
         rate: rate.parse().unwrap(),
         timeout,
         streams: vec![stream],
-        request: squall::probe::Request {
-            uri: url.parse().unwrap(),
-            method: http::Method::GET,
-            headers: http::HeaderMap::new(),
-            body: bytes::Bytes::new(),
-        },
-        expect: squall::probe::Expectation::default(),
-        ca_file: None,
+        ask: Ask::Http(Box::new(ask)),
         in_flight_max: None,
+    }
+}
+
+/// What is asked, of an HTTP probe.
+pub(crate) fn http_of(config: &mut ProbeConfig) -> &mut HttpAsk {
+    match &mut config.ask {
+        Ask::Http(ask) => ask,
+        other => panic!("{other:?} is not HTTP"),
     }
 }

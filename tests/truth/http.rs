@@ -21,6 +21,7 @@ const BODY_RESET: Want = Bad(Class::BodyReset, 200);
 const BODY_SILENT: Want = Bad(Class::BodyTimeout, 200);
 const REUSED: Want = Bad(Class::ReusedClosed, 0);
 const TLS: Want = Bad(Class::TlsOther, 0);
+const TLS_ALERT: Want = Bad(Class::TlsAlert, 0);
 const TLS_CLOSED: Want = Bad(Class::TlsClosed, 0);
 const TLS_SILENT: Want = Bad(Class::TlsTimeout, 0);
 const CERTIFICATE: Want = Bad(Class::TlsCertificate, 0);
@@ -55,10 +56,10 @@ const HANDSHAKE: &[Row] = &[
     both("accept-hang", TLS_SILENT),
     both("tls-garbage", TLS),
     both("tls-plain-http", TLS),
-    both("tls-alert-handshake-failure", TLS),
-    both("tls-alert-internal-error", TLS),
-    both("tls-alert-protocol-version", TLS),
-    both("tls-alert-unrecognized-name", TLS),
+    both("tls-alert-handshake-failure", TLS_ALERT),
+    both("tls-alert-internal-error", TLS_ALERT),
+    both("tls-alert-protocol-version", TLS_ALERT),
+    both("tls-alert-unrecognized-name", TLS_ALERT),
     both("tls-fin", TLS_CLOSED),
     both("tls-rst", TLS_CLOSED),
     both("tls-hang", TLS_SILENT),
@@ -149,9 +150,10 @@ const OVER_TLS: &[Row] = &[
 fn probe(scheme: &str, name: &str, port: u16, timeout: Duration, stream: StreamKind) -> ProbeConfig {
     let mut config = harness::probe(name, &format!("{scheme}://127.0.0.1:{port}/truth"), "10/s", timeout, stream);
     let header = (HeaderName::from_static("x-truth"), HeaderValue::from_static("yes"));
-    config.expect.headers.push(header);
-    config.expect.body_contains = Some("truth".into());
-    config.ca_file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates/ca.pem").into());
+    let ask = harness::http_of(&mut config);
+    ask.expect.headers.push(header);
+    ask.expect.body_contains = Some("truth".into());
+    ask.ca_file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates/ca.pem").into());
     config
 }
 

@@ -1,7 +1,7 @@
 //! The engine against a server that breaks by a script and writes down what it saw: every fault has its class, every count is the
 //! server's own, every outage has its edges where the server had them. See the README beside this file.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: what fails in them fails the test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: what fails in them fails the test")]
 
 mod harness;
 mod http;

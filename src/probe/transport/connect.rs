@@ -47,8 +47,7 @@ impl Connection {
         turn: &Cell<usize>,
         progress: &Progress,
     ) -> Result<Self, Failed> {
-        let tcp = target.endpoint.open(stream, turn, progress).await?;
-        let remote = tcp.peer_addr().map_err(Failed::connect)?;
+        let (tcp, remote) = target.endpoint.open(stream, turn, progress).await?;
         let wire = Rc::new(Wire::default());
         // A connection for one request ends with its response; a FIN of ours in front of the reset would be one packet for nothing.
         let abrupt = stream.requests_per_connection() == 1;

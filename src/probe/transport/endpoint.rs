@@ -51,7 +51,7 @@ impl Endpoint {
         stream: StreamKind,
         turn: &Cell<usize>,
         progress: &Progress,
-    ) -> Result<TcpStream, Failed> {
+    ) -> Result<(TcpStream, SocketAddr), Failed> {
         progress.begin(Step::Dns);
         progress.reused.set(false);
         let remote = match stream {
@@ -63,7 +63,7 @@ impl Endpoint {
         let tcp = dial(remote, |port| progress.port.set(port)).await.map_err(Failed::connect)?;
         self.timed_out.opened(remote, progress.port.get(), Instant::now());
         tcp.set_nodelay(true).and_then(|()| tcp.set_zero_linger()).map_err(Failed::connect)?;
-        Ok(tcp)
+        Ok((tcp, remote))
     }
 
     /// What a request came to whose deadline fell where `progress` stands.
