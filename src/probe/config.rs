@@ -51,6 +51,8 @@ pub enum Ask {
     Tcp(TcpAsk),
     /// A DNS query.
     Dns(DnsAsk),
+    /// A health check over gRPC.
+    Grpc(Box<GrpcAsk>),
 }
 
 /// A request over HTTP, plain or in TLS.
@@ -64,6 +66,44 @@ pub struct HttpAsk {
     pub expect: Expectation,
     /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// How long the server's certificate has to be valid yet, at every handshake.
+    pub certificate_valid_for: Option<Duration>,
+}
+
+/// A call of `grpc.health.v1.Health/Check`, and the state that is a good answer to it.
+///
+/// Header values that came from the environment must be marked as those of a [`ProbeConfig`] are.
+#[derive(Debug, Clone)]
+pub struct GrpcAsk {
+    /// Name or address. A numeric one is never looked up.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The service that is asked for; the server as a whole when empty.
+    pub service: String,
+    /// Whether it goes over TLS, instead of HTTP/2 in clear text.
+    pub tls: bool,
+    /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long the server's certificate has to be valid yet, at every handshake.
+    pub certificate_valid_for: Option<Duration>,
+    /// Metadata that is sent along.
+    pub headers: HeaderMap,
+    /// The wanted state.
+    pub expect: HealthState,
+}
+
+/// The state that a health service reports (`grpc.health.v1`), with its number on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// Not known yet.
+    Unknown = 0,
+    /// In service.
+    Serving = 1,
+    /// Out of service.
+    NotServing = 2,
+    /// The server does not have this service.
+    ServiceUnknown = 3,
 }
 
 /// A version of HTTP.

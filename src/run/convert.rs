@@ -83,6 +83,7 @@ fn http_ask(http: &Http) -> Result<HttpAsk, String> {
         request: request(http)?,
         expect: expectation(http)?,
         ca_file: http.ca_file.clone().map(Into::into),
+        certificate_valid_for: None,
     })
 }
 

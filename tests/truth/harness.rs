@@ -154,7 +154,9 @@ pub(crate) fn probe(name: &str, url: &str, rate: &str, timeout: Duration, stream
         headers: http::HeaderMap::new(),
         body: bytes::Bytes::new(),
     };
-    let ask = HttpAsk { request, expect: squall::probe::Expectation::default(), ca_file: None };
+    let expect = squall::probe::Expectation::default();
+    let version = squall::probe::HttpVersion::One;
+    let ask = HttpAsk { version, request, expect, ca_file: None, certificate_valid_for: None };
     ProbeConfig {
         name: name.to_owned(),
         rate: rate.parse().unwrap(),

@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: outcomes over real sockets, counts against a server's own, the loop in virtual time.
 
+mod grpc;
 mod http2;
 mod outcomes;
 mod real_time;
@@ -39,6 +40,7 @@ fn probe(url: &str, rate: &str, timeout: Duration, streams: &[StreamKind]) -> Pr
             request,
             expect: Expectation::default(),
             ca_file: None,
+            certificate_valid_for: None,
         })),
         in_flight_max: None,
     }

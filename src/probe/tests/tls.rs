@@ -136,3 +136,25 @@ async fn an_authority_file_without_a_certificate_is_a_mistake_and_not_data() {
         assert!(error.message.starts_with("`caFile` can't be read"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_certificate_that_expires_too_soon_has_a_class_of_its_own() {
+    let port = secure().await;
+    let day = std::time::Duration::from_secs(24 * 3600);
+    // It is valid until 2126.
+    for (days, ca, expected) in [
+        (30, "ca.pem", Answer::Good),
+        (40_000, "ca.pem", bad(Class::TlsExpiresSoon)),
+        (30, "server.pem", bad(Class::TlsCertificate)),
+    ] {
+        let mut config = probe(&format!("https://127.0.0.1:{port}/"), "1/s", LONG, &[StreamKind::Fresh]);
+        http(&mut config).ca_file = Some(file(ca));
+        http(&mut config).certificate_valid_for = Some(day * days);
+        let got = LocalSet::new().run_until(async { ask(&transport(&config, StreamKind::Fresh), LONG).await }).await;
+        assert_eq!(got.answer, expected, "{days} days");
+        if expected == bad(Class::TlsExpiresSoon) {
+            let said = super::super::preflight(&config).await.unwrap_err();
+            assert!(said.detail.ends_with(": its certificate expires at 2126-10-28T02:37:31Z"), "{}", said.detail);
+        }
+    }
+}

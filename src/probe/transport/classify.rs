@@ -18,6 +18,7 @@ use std::io;
 
 use rustls::AlertDescription;
 
+use super::expiry::ExpiresSoon;
 use super::wire::{Failure, Wire};
 use super::{Answer, Trouble};
 use crate::probe::sample::{Class, Step};
@@ -84,6 +85,9 @@ impl Failed {
     /// A TLS handshake that did not succeed.
     pub(crate) fn tls(error: io::Error) -> Self {
         let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(soon) = refused.and_then(ExpiresSoon::of) {
+            return Self::bad(Class::TlsExpiresSoon, Cause::Io(io::Error::other(soon)));
+        }
         let class = match (refused, error.kind()) {
             (Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented), _) => {
                 Class::TlsCertificate

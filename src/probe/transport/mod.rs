@@ -8,6 +8,8 @@ pub(crate) mod classify;
 mod connect;
 mod dns;
 mod endpoint;
+mod expiry;
+mod grpc;
 mod http;
 mod http2;
 mod ports;

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -49,6 +50,11 @@ impl Progress {
         steps.begin(step, at.saturating_duration_since(self.sent));
         self.steps.set(steps);
         self.step.set(step);
+    }
+
+    /// How long ago the request began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.sent.elapsed()
     }
 
     /// The step that is under way.

@@ -8,6 +8,7 @@ use super::attempt::{Attempt, exchange};
 use super::classify::Failed;
 use super::dns::{DnsTarget, DnsTransport};
 use super::endpoint::Endpoint;
+use super::grpc::GrpcTarget;
 use super::http::HttpTransport;
 use super::http2::{Asked, Http2Transport};
 use super::progress::Progress;
@@ -22,6 +23,7 @@ pub(crate) enum Prepared {
     Http(Arc<Target>),
     Tcp(Arc<Endpoint>),
     Dns(Arc<DnsTarget>),
+    Grpc(Arc<GrpcTarget>),
 }
 
 impl Prepared {
@@ -31,6 +33,7 @@ impl Prepared {
             Ask::Http(ask) => Self::Http(Target::prepare(&config.name, ask)?.into()),
             Ask::Tcp(ask) => Self::Tcp(Endpoint::prepare(&config.name, &ask.host, ask.port)?.into()),
             Ask::Dns(ask) => Self::Dns(DnsTarget::prepare(&config.name, ask)?.into()),
+            Ask::Grpc(ask) => Self::Grpc(GrpcTarget::prepare(&config.name, ask, config.timeout)?.into()),
         })
     }
 
@@ -42,6 +45,7 @@ impl Prepared {
             }
             Self::Http(target) => RealTransport::Http(HttpTransport::new(Arc::clone(target), stream)),
             Self::Tcp(endpoint) => RealTransport::Tcp(TcpTransport::new(Arc::clone(endpoint), stream)),
+            Self::Grpc(target) => RealTransport::Http2(Http2Transport::new(Asked::Grpc(Arc::clone(target)), stream)),
             Self::Dns(target) => RealTransport::Dns(DnsTransport::new(Arc::clone(target), stream)),
         }
     }

@@ -47,7 +47,11 @@ impl Target {
             HttpVersion::One => b"http/1.1",
             HttpVersion::Two => b"h2",
         };
-        let tls = if secure { Some(Tls::prepare(probe, host, ask.ca_file.as_deref(), alpn)?) } else { None };
+        let tls = if secure {
+            Some(Tls::prepare(probe, host, ask.ca_file.as_deref(), alpn, ask.certificate_valid_for)?)
+        } else {
+            None
+        };
         let mut headers = ask.request.headers.clone();
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         let sent_as = match ask.version {

@@ -60,8 +60,7 @@ impl Connection {
         overflow: bool,
         progress: &Progress,
     ) -> Result<Self, Failed> {
-        let tcp = asked.endpoint().open(stream, turn, progress).await?;
-        let remote = tcp.peer_addr().map_err(Failed::connect)?;
+        let (tcp, remote) = asked.endpoint().open(stream, turn, progress).await?;
         let wire = Rc::new(Wire::default());
         let Some(tls) = asked.tls() else {
             progress.begin(Step::Send);

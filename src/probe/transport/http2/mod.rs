@@ -20,10 +20,12 @@ mod frames;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::RecvStream;
 use h2::client::ResponseFuture;
+use http::HeaderMap;
 use tokio::time::Instant;
 
 use self::connection::{Connection, Lease};
@@ -32,6 +34,7 @@ use super::Answer;
 use super::attempt::Attempt;
 use super::classify::Failed;
 use super::endpoint::Endpoint;
+use super::grpc::{self, GrpcTarget};
 use super::progress::Progress;
 use super::target::Target;
 use super::tls::Tls;
@@ -43,24 +46,37 @@ use crate::probe::stream::StreamKind;
 #[derive(Clone)]
 pub(crate) enum Asked {
     Http(Arc<Target>),
+    Grpc(Arc<GrpcTarget>),
+}
+
+/// A body that came to its end.
+struct Body {
+    /// The beginning of it, where it is looked at.
+    beginning: Vec<u8>,
+    /// What followed it.
+    trailers: Option<HeaderMap>,
 }
 
 impl Asked {
     fn endpoint(&self) -> &Endpoint {
         match self {
             Self::Http(target) => &target.endpoint,
+            Self::Grpc(target) => &target.endpoint,
         }
     }
 
     fn tls(&self) -> Option<&Tls> {
         match self {
             Self::Http(target) => target.tls.as_ref(),
+            Self::Grpc(target) => target.tls.as_ref(),
         }
     }
 
-    fn request(&self) -> (http::Request<()>, Bytes) {
+    /// The request of a slot that was begun so long ago.
+    fn request(&self, elapsed: Duration) -> (http::Request<()>, Bytes) {
         match self {
             Self::Http(target) => target.request2(),
+            Self::Grpc(target) => target.request(elapsed),
         }
     }
 
@@ -68,22 +84,25 @@ impl Asked {
     fn judge_head(&self, head: &http::response::Parts) -> Option<Class> {
         match self {
             Self::Http(target) => target.expect.judge_head(head),
+            Self::Grpc(_) => grpc::judge_head(head),
         }
     }
 
     fn looks_at_body(&self) -> bool {
         match self {
             Self::Http(target) => target.expect.body_contains.is_some(),
+            Self::Grpc(_) => true,
         }
     }
 
     /// What a whole response comes to whose head is as it should be.
-    fn judge(&self, head: &http::response::Parts, body: &[u8]) -> Answer {
+    fn judge(&self, head: &http::response::Parts, body: &Body) -> Answer {
         match self {
             Self::Http(target) => {
-                let wrong = target.expect.judge_body(body);
+                let wrong = target.expect.judge_body(&body.beginning);
                 wrong.map_or(Answer::Good, |class| Answer::Bad { class, status: head.status.as_u16() })
             }
+            Self::Grpc(target) => target.judge(head, &body.beginning, body.trailers.as_ref()),
         }
     }
 }
@@ -155,7 +174,7 @@ impl Inner {
         let mut pool = self.pool.borrow_mut();
         pool.retain(|connection| connection.lasts());
         let (lease, response) = pool.iter().filter(|connection| connection.has_room()).find_map(|connection| {
-            let (request, body) = self.asked.request();
+            let (request, body) = self.asked.request(progress.elapsed());
             // What this connection can't begin was not written: the next one may.
             connection.ask(request, body).ok()
         })?;
@@ -168,7 +187,7 @@ impl Inner {
         let overflow = self.pool.borrow().iter().any(|connection| connection.facts.settled());
         let connection = Connection::open(&self.asked, self.stream, &self.turn, overflow, progress).await?;
         let connection = Rc::new(connection);
-        let (request, body) = self.asked.request();
+        let (request, body) = self.asked.request(progress.elapsed());
         let begun = connection.ask(request, body).map_err(|error| Failed::http2(error, &connection.wire, None))?;
         if self.stream.requests_per_connection() > 1 {
             self.pool.borrow_mut().push(connection);
@@ -192,7 +211,7 @@ impl Inner {
 }
 
 /// Reads a body to its end. Keeps its beginning, if that is looked at.
-async fn read_to_end(mut body: RecvStream, looked_at: bool) -> Result<Vec<u8>, h2::Error> {
+async fn read_to_end(mut body: RecvStream, looked_at: bool) -> Result<Body, h2::Error> {
     let mut beginning = Vec::new();
     while let Some(data) = body.data().await {
         let data = data?;
@@ -202,6 +221,5 @@ async fn read_to_end(mut body: RecvStream, looked_at: bool) -> Result<Vec<u8>, h
             beginning.extend_from_slice(data.get(..room).unwrap_or(&data));
         }
     }
-    body.trailers().await?;
-    Ok(beginning)
+    Ok(Body { beginning, trailers: body.trailers().await? })
 }
