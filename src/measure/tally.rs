@@ -39,7 +39,7 @@ impl Tally {
             Outcome::Bad { class, status } => {
                 self.bad += 1;
                 // The status is part of the name only where it is the failure.
-                let status = if class == Class::Status { status } else { 0 };
+                let status = if has_status(class) { status } else { 0 };
                 *self.failures.entry((class, status)).or_default() += 1;
             }
             Outcome::Unknown => self.unknown += 1,
@@ -97,7 +97,12 @@ pub fn failure(class: Class, status: u16) -> String {
     // The class names itself through serde, so that there is one spelling in all records.
     let name = serde_json::to_value(class).ok();
     let name = name.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default();
-    if class == Class::Status { format!("{name}-{status}") } else { name.to_owned() }
+    if has_status(class) { format!("{name}-{status}") } else { name.to_owned() }
+}
+
+/// Whether the status is the failure.
+const fn has_status(class: Class) -> bool {
+    matches!(class, Class::Status | Class::GrpcStatus)
 }
 
 #[cfg(test)]
@@ -110,6 +115,7 @@ mod tests {
         assert_eq!(failure(Class::ConnectRefused, 0), "connect-refused");
         assert_eq!(failure(Class::Status, 503), "status-503");
         assert_eq!(failure(Class::BodyMismatch, 200), "body-mismatch");
+        assert_eq!(failure(Class::GrpcStatus, 14), "grpc-status-14");
     }
 
     #[test]

@@ -51,17 +51,69 @@ pub enum Ask {
     Tcp(TcpAsk),
     /// A DNS query.
     Dns(DnsAsk),
+    /// A health check over gRPC.
+    Grpc(Box<GrpcAsk>),
 }
 
-/// A request over HTTP/1.1, plain or in TLS.
+/// A request over HTTP, plain or in TLS.
 #[derive(Debug, Clone)]
 pub struct HttpAsk {
+    /// The version that is spoken: no other is offered.
+    pub version: HttpVersion,
     /// What is sent.
     pub request: Request,
     /// What a good answer looks like.
     pub expect: Expectation,
     /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
     pub ca_file: Option<PathBuf>,
+    /// How long the server's certificate has to be valid yet, at every handshake.
+    pub certificate_valid_for: Option<Duration>,
+}
+
+/// A call of `grpc.health.v1.Health/Check`, and the state that is a good answer to it.
+///
+/// Header values that came from the environment must be marked as those of a [`ProbeConfig`] are.
+#[derive(Debug, Clone)]
+pub struct GrpcAsk {
+    /// Name or address. A numeric one is never looked up.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The service that is asked for; the server as a whole when empty.
+    pub service: String,
+    /// Whether it goes over TLS, instead of HTTP/2 in clear text.
+    pub tls: bool,
+    /// PEM file with the authorities that may sign the server's certificate, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// How long the server's certificate has to be valid yet, at every handshake.
+    pub certificate_valid_for: Option<Duration>,
+    /// Metadata that is sent along.
+    pub headers: HeaderMap,
+    /// The wanted state.
+    pub expect: HealthState,
+}
+
+/// The state that a health service reports (`grpc.health.v1`), with its number on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HealthState {
+    /// Not known yet.
+    Unknown = 0,
+    /// In service.
+    Serving = 1,
+    /// Out of service.
+    NotServing = 2,
+    /// The server does not have this service.
+    ServiceUnknown = 3,
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    One,
+    /// HTTP/2: agreed on in the TLS handshake, or known beforehand in clear text.
+    Two,
 }
 
 /// Where a TCP connection goes.
@@ -114,7 +166,8 @@ pub struct Request {
     pub uri: Uri,
     /// Method.
     pub method: Method,
-    /// Headers, beside `host`, `user-agent` and `connection`, which the engine sets where they are missing.
+    /// Headers, beside `host`, `user-agent` and `connection`, which the engine sets where they are missing. Over HTTP/2 there is no
+    /// `connection`, and `host` is sent as `:authority`.
     pub headers: HeaderMap,
     /// Body, sent as it stands.
     pub body: Bytes,

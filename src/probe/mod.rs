@@ -37,8 +37,8 @@ mod stream;
 mod transport;
 
 pub use config::{
-    Ask, BODY_LOOKED_AT, DnsAsk, DnsExpectation, DnsOver, Expectation, HttpAsk, ProbeConfig, RecordType, Request,
-    ResponseCode, SetupError, TcpAsk,
+    Ask, BODY_LOOKED_AT, DnsAsk, DnsExpectation, DnsOver, Expectation, GrpcAsk, HealthState, HttpAsk, HttpVersion,
+    ProbeConfig, RecordType, Request, ResponseCode, SetupError, TcpAsk,
 };
 pub use drive::{Batch, StreamSummary};
 pub use engine::{Engine, EngineDied, Plan};

@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
-use super::config::{Ask, ProbeConfig, SetupError};
+use super::config::{Ask, HttpVersion, ProbeConfig, SetupError};
 use super::engine::on_own_thread;
 use super::sample::{Class, Step};
 use super::stream::StreamKind;
@@ -71,6 +71,7 @@ fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Prefl
         Ask::Http(http) => http.request.uri.host().unwrap_or_default(),
         Ask::Tcp(tcp) => &tcp.host,
         Ask::Dns(dns) => &dns.name,
+        Ask::Grpc(grpc) => &grpc.host,
     };
     let (class, status) = match answer {
         Answer::Bad { class, status } => (Some(class), status),
@@ -83,8 +84,8 @@ fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Prefl
             Step::Dns if matches!(config.ask, Ask::Dns(_)) => unresolved(class, host, cause, at),
             Step::Dns => (format!("`{host}` can't be looked up from here: {cause}"), dns_hint(class, host)),
             Step::Connect => (format!("no connection to `{host}`{at}: {cause}"), connect_hint(class)),
-            Step::Tls => (format!("no TLS with `{host}`{at}: {cause}"), tls_hint(class)),
-            Step::Send | Step::Response | Step::Body => unexpected(class, status, cause, at),
+            Step::Tls => (format!("no TLS with `{host}`{at}: {cause}"), tls_hint(class, &config.ask)),
+            Step::Send | Step::Response | Step::Body => unexpected(class, status, cause, at, &config.ask),
         },
     };
     Preflight { probe: config.name.clone(), step: class.map(Class::step), class, detail, hint: hint.map(str::to_owned) }
@@ -133,10 +134,16 @@ fn connect_hint(class: Class) -> Option<&'static str> {
     }
 }
 
-fn tls_hint(class: Class) -> Option<&'static str> {
+fn tls_hint(class: Class, ask: &Ask) -> Option<&'static str> {
     match class {
         Class::TlsCertificate => {
             Some("name the authority that signed it with `caFile`, or use the host that it was made out to")
+        }
+        Class::TlsExpiresSoon => Some("renew it, or lower `expect.certificateValidFor`"),
+        Class::TlsAlpn if matches!(ask, Ask::Grpc(_)) => Some("check that this port speaks gRPC, which needs HTTP/2"),
+        Class::TlsAlpn => Some("switch HTTP/2 on in the server, or remove `version: 2`"),
+        Class::TlsOther | Class::TlsClosed | Class::TlsAlert if matches!(ask, Ask::Grpc(_)) => {
+            Some("check that this port speaks TLS; else remove `tls: true`")
         }
         Class::TlsOther | Class::TlsClosed | Class::TlsAlert => {
             Some("check that this port speaks TLS; else write `http://`")
@@ -165,8 +172,21 @@ fn unresolved(class: Class, name: &str, cause: &str, at: &str) -> (String, Optio
     (format!("`{name}` asked for{at}: {cause}"), Some(hint))
 }
 
-fn unexpected(class: Class, status: u16, cause: &str, at: &str) -> (String, Option<&'static str>) {
+fn unexpected(class: Class, status: u16, cause: &str, at: &str, ask: &Ask) -> (String, Option<&'static str>) {
     match class {
+        Class::Status if matches!(ask, Ask::Grpc(_)) => (
+            format!("answered{at} with the HTTP status {status}, where gRPC always answers 200"),
+            Some("check that this port, and what stands in front of it, speaks gRPC"),
+        ),
+        Class::GrpcStatus => (format!("answered{at} with the gRPC status {status}"), grpc_hint(status)),
+        Class::GrpcHealth => (
+            format!("answered{at}, but its health is not the expected one"),
+            Some("wait until it serves, or write the state that you expect: `expect: {status: …}`"),
+        ),
+        Class::GrpcMalformed => (
+            format!("answered{at} with what is not an answer of gRPC's health service"),
+            Some("check that this port speaks gRPC"),
+        ),
         Class::Status => (
             format!("answered{at} with an unexpected status: {status}"),
             Some("check the path, or write the status that you expect: `expect: {status: …}`"),
@@ -176,7 +196,30 @@ fn unexpected(class: Class, status: u16, cause: &str, at: &str) -> (String, Opti
         Class::ResponseTimeout | Class::BodyTimeout => {
             (format!("connected{at}, but the answer was not complete: {cause}"), Some("raise the probe's `timeout`"))
         }
-        _ => (format!("connected{at}, but got no usable answer: {cause}"), Some("check that this port speaks HTTP")),
+        _ => (format!("connected{at}, but got no usable answer: {cause}"), Some(speaks(ask))),
+    }
+}
+
+/// What a port has to speak that gives no usable answer.
+fn speaks(ask: &Ask) -> &'static str {
+    match ask {
+        Ask::Grpc(grpc) if grpc.tls => "check that this port speaks gRPC",
+        Ask::Grpc(_) => "check that this port speaks gRPC in clear text; else write `tls: true`",
+        Ask::Http(http) if http.version == HttpVersion::Two && http.request.uri.scheme_str() == Some("http") => {
+            "check that this port speaks HTTP/2 in clear text without an upgrade; else remove `version: 2`, or write `https://`"
+        }
+        _ => "check that this port speaks HTTP",
+    }
+}
+
+fn grpc_hint(status: u16) -> Option<&'static str> {
+    match status {
+        5 => Some("the server does not know this `service`: leave it out to ask for the server as a whole"),
+        7 | 16 => Some("it wants credentials: write `headers: {authorization: {valueFrom: {env: …}}}`"),
+        12 => {
+            Some("this server has no health service: add `grpc.health.v1.Health` to it, or probe its port with `tcp`")
+        }
+        _ => None,
     }
 }
 
@@ -186,7 +229,7 @@ mod tests {
 
     use super::*;
     use crate::probe::transport::classify::bad;
-    use crate::probe::{Expectation, HttpAsk, Request};
+    use crate::probe::{Expectation, HttpAsk, HttpVersion, Request};
 
     fn explained(url: &str, class: Class) -> Preflight {
         let request = Request {
@@ -200,7 +243,13 @@ mod tests {
             rate: "1/s".parse().unwrap(),
             timeout: Duration::from_secs(1),
             streams: vec![StreamKind::Fresh],
-            ask: Ask::Http(Box::new(HttpAsk { request, expect: Expectation::default(), ca_file: None })),
+            ask: Ask::Http(Box::new(HttpAsk {
+                version: HttpVersion::One,
+                request,
+                expect: Expectation::default(),
+                ca_file: None,
+                certificate_valid_for: None,
+            })),
             in_flight_max: None,
         };
         explain(&config, bad(class), "the name does not exist", "")

@@ -76,6 +76,8 @@ pub enum Class {
     TlsClosed,
     /// The peer refused the handshake with an alert.
     TlsAlert,
+    /// The peer does not speak the wanted protocol: it did not agree to HTTP/2 in the handshake (ALPN).
+    TlsAlpn,
     /// Any other TLS failure.
     TlsOther,
     /// The connection was reset while the request was written.
@@ -160,6 +162,7 @@ impl Class {
             | Self::TlsExpiresSoon
             | Self::TlsClosed
             | Self::TlsAlert
+            | Self::TlsAlpn
             | Self::TlsOther => Step::Tls,
             Self::SendReset => Step::Send,
             Self::ReusedClosed

@@ -174,6 +174,9 @@ fn meaning(outage: &Outage) -> Option<String> {
     } else if share(&["reused-closed", "send-reset"]) && outage.stream == StreamKind::KeptAlive {
         "kept-alive connections were cut. Let the server finish them on SIGTERM (`Connection: close`, a drain time), or let clients \
          retry idempotent requests on a new connection."
+    } else if share(&["goaway-unprocessed", "stream-refused"]) {
+        "the server said that it never looked at these requests: an HTTP/2 client may send every one of them again at once. See that yours \
+         does."
     } else if share(&["connect-timeout-same-port"]) {
         "a client that opens connections as fast as the probe meets it as well, for two minutes after each dead endpoint. Kept-alive \
          connections avoid it; so does an address that answers for a dead pod (a reject instead of a drop)."

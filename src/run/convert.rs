@@ -1,13 +1,16 @@
 //! From a probe as written to a probe that can be run: the only place where the values of secret headers are read.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::probe::{
-    Ask, DnsAsk, DnsExpectation, DnsOver, Expectation, HttpAsk, ProbeConfig, RecordType, Request, ResponseCode,
-    StreamKind, TcpAsk,
+    Ask, DnsAsk, DnsExpectation, DnsOver, Expectation, GrpcAsk, HealthState, HttpAsk, HttpVersion, ProbeConfig,
+    RecordType, Request, ResponseCode, StreamKind, TcpAsk,
 };
-use crate::spec::{self, Connection, HostPort, Http, Method, Probe, Protocol, Rcode, Socket, Tcp};
+use crate::scalar::Validity;
+use crate::spec::{self, Connection, Grpc, HostPort, Http, Method, Probe, Protocol, Rcode, Socket, Tcp};
 
 /// Makes a probe ready to be run.
 ///
@@ -19,6 +22,10 @@ pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
         Protocol::Http(http) => {
             let ask = http_ask(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?;
             (connections(http.connection), Ask::Http(Box::new(ask)))
+        }
+        Protocol::Grpc(grpc) => {
+            let ask = grpc_ask(grpc).map_err(|why| format!("probe `{}`: {why}", probe.name))?;
+            (connections(grpc.connection), Ask::Grpc(Box::new(ask)))
         }
         Protocol::Tcp(Tcp { address: HostPort { host, port } }) => {
             (vec![StreamKind::Fresh], Ask::Tcp(TcpAsk { host: host.clone(), port: *port }))
@@ -34,6 +41,7 @@ fn connections(connection: Connection) -> Vec<StreamKind> {
         Connection::Paired => vec![StreamKind::Fresh, StreamKind::KeptAlive],
         Connection::Fresh => vec![StreamKind::Fresh],
         Connection::KeepAlive => vec![StreamKind::KeptAlive],
+        Connection::Reuse(requests) => vec![StreamKind::Reuse(requests.get())],
     }
 }
 
@@ -78,12 +86,40 @@ fn dns_ask(dns: &spec::Dns) -> DnsAsk {
 }
 
 fn http_ask(http: &Http) -> Result<HttpAsk, String> {
-    Ok(HttpAsk { request: request(http)?, expect: expectation(http)?, ca_file: http.ca_file.clone().map(Into::into) })
+    Ok(HttpAsk {
+        version: match http.version {
+            spec::HttpVersion::One => HttpVersion::One,
+            spec::HttpVersion::Two => HttpVersion::Two,
+        },
+        request: request(http)?,
+        expect: expectation(http)?,
+        ca_file: http.ca_file.clone().map(Into::into),
+        certificate_valid_for: http.expect.certificate_valid_for.map(Validity::get),
+    })
 }
 
-fn request(http: &Http) -> Result<Request, String> {
+fn grpc_ask(grpc: &Grpc) -> Result<GrpcAsk, String> {
+    let HostPort { host, port } = &grpc.address;
+    Ok(GrpcAsk {
+        host: host.clone(),
+        port: *port,
+        service: grpc.service.clone(),
+        tls: grpc.tls,
+        ca_file: grpc.ca_file.clone().map(Into::into),
+        certificate_valid_for: grpc.expect.certificate_valid_for.map(Validity::get),
+        headers: headers(&grpc.headers)?,
+        expect: match grpc.expect.status {
+            spec::HealthState::Serving => HealthState::Serving,
+            spec::HealthState::NotServing => HealthState::NotServing,
+            spec::HealthState::Unknown => HealthState::Unknown,
+            spec::HealthState::ServiceUnknown => HealthState::ServiceUnknown,
+        },
+    })
+}
+
+fn headers(written: &BTreeMap<String, spec::HeaderValue>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    for (name, value) in &http.headers {
+    for (name, value) in written {
         let (text, secret) = match value {
             spec::HeaderValue::Text(text) => (text.clone(), false),
             spec::HeaderValue::Env(variable) => {
@@ -98,10 +134,14 @@ fn request(http: &Http) -> Result<Request, String> {
         value.set_sensitive(secret);
         headers.insert(header_name(name)?, value);
     }
+    Ok(headers)
+}
+
+fn request(http: &Http) -> Result<Request, String> {
     Ok(Request {
         uri: http.url.0.clone(),
         method: method(http.method),
-        headers,
+        headers: headers(&http.headers)?,
         body: http.body.clone().map_or_else(Bytes::new, Bytes::from),
     })
 }

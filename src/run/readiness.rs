@@ -20,7 +20,7 @@ impl Endpoints {
     /// A probe that asks a Service by its name in the cluster is compared with that Service's endpoints; any other (an
     /// Ingress, an address) with nothing.
     pub(super) fn probe(&mut self, config: &ProbeConfig) {
-        if let Some(service) = config.request.uri.host().and_then(service_of) {
+        if let Some(service) = config.ask.host().and_then(service_of) {
             self.probes.insert(config.name.clone(), service);
         }
     }

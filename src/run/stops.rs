@@ -111,7 +111,7 @@ mod tests {
     fn sample(second: u64, slot: u64, failed: bool) -> Sample {
         let planned = second * 1_000_000_000 + slot * 100_000_000;
         let outcome = if failed { Outcome::Bad { class: Class::ConnectRefused, status: 0 } } else { Outcome::Good };
-        Sample { slot: second * 10 + slot, planned, sent: planned, done: planned + 1_000_000, outcome, reused: false }
+        Sample { slot: second * 10 + slot, planned, sent: planned, done: planned + 1_000_000, outcome, reused: false, steps: Steps::default() }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod rate;
 mod selector;
 mod text;
 mod tolerance;
+mod validity;
 pub mod words;
 
 pub use duration::Duration;
@@ -25,6 +26,7 @@ pub use selector::Selector;
 pub(crate) use selector::{check_label_key, check_label_value};
 pub(crate) use text::{PARTS, TextVisitor, nearest, quoted, text_serde};
 pub use tolerance::{Bound, Comparison, Measure, Tolerance};
+pub use validity::Validity;
 
 use std::fmt;
 

@@ -197,7 +197,7 @@ impl<'de> Deserializer<'de> for De<'_> {
         for entry in &map.entries {
             match fields.iter().position(|field| *field == entry.key) {
                 Some(position) => known.push((position, entry)),
-                None => self.reader.unknown_field(self.node, entry, name, fields),
+                None => self.reader.unknown_field(self.node, entry, fields),
             }
         }
         known.sort_by_key(|(position, _)| *position);
@@ -208,7 +208,7 @@ impl<'de> Deserializer<'de> for De<'_> {
 
     fn deserialize_enum<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Failure> {
@@ -218,7 +218,7 @@ impl<'de> Deserializer<'de> for De<'_> {
             Err(failure) => return Err(failure.at(self.node.id)),
         };
         if !variants.contains(&scalar.text.as_str()) {
-            return Err(Reader::unknown_choice(name, &scalar.text, variants).at(self.node.id));
+            return Err(Reader::unknown_choice(&scalar.text, variants).at(self.node.id));
         }
         let variant: StrDeserializer<'_, Failure> = scalar.text.as_str().into_deserializer();
         self.placed(visitor.visit_enum(variant))

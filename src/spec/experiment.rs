@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Dns, Socket, Tcp};
+use super::{Connection, Dns, Grpc, HttpVersion, Socket, Tcp};
 use crate::fault::AnyFault;
 use crate::record::Phase;
-use crate::scalar::{Duration, FalseAlarms, Name, Percent, Predicate, Rate, Tolerance};
+use crate::scalar::{Duration, FalseAlarms, Name, Percent, Predicate, Rate, Tolerance, Validity};
 
 /// The document: `apiVersion: squall.dev/v1alpha1`, `kind: Experiment`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -92,7 +92,7 @@ pub struct Variable {
 
 /// A loop that sends requests on a schedule and classifies each outcome.
 ///
-/// Its protocol is the key beside `name` (`http`, `tcp`, `dns`); deserialised by hand so that the key chooses the type.
+/// Its protocol is the key beside `name` (`http`, `grpc`, `tcp`, `dns`); deserialised by hand so that the key chooses the type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Probe {
     /// Name, by which hypotheses refer to it.
@@ -108,8 +108,10 @@ pub struct Probe {
 /// What a probe asks.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Protocol {
-    /// HTTP/1.1, plain or over TLS.
+    /// HTTP, plain or over TLS.
     Http(Http),
+    /// A health check over gRPC.
+    Grpc(Grpc),
     /// A TCP connection.
     Tcp(Tcp),
     /// A DNS query.
@@ -121,10 +123,10 @@ impl Protocol {
     #[must_use]
     pub fn streams(&self) -> u32 {
         match self {
-            Self::Http(Http { connection: Connection::Paired, .. }) | Self::Dns(Dns { socket: Socket::Paired, .. }) => {
-                2
-            }
-            Self::Http(_) | Self::Tcp(_) | Self::Dns(_) => 1,
+            Self::Http(Http { connection: Connection::Paired, .. })
+            | Self::Grpc(Grpc { connection: Connection::Paired, .. })
+            | Self::Dns(Dns { socket: Socket::Paired, .. }) => 2,
+            Self::Http(_) | Self::Grpc(_) | Self::Tcp(_) | Self::Dns(_) => 1,
         }
     }
 }
@@ -135,6 +137,10 @@ impl Protocol {
 pub struct Http {
     /// `http://` or `https://`; a user or password in it is refused.
     pub url: HttpUrl,
+    /// Version of HTTP: `1` or `2`. Version 2 is agreed on in the TLS handshake (ALPN), and on an `http://` URL spoken without an
+    /// upgrade; no other version is fallen back to.
+    #[serde(default)]
+    pub version: HttpVersion,
     /// How connections are used.
     #[serde(default)]
     pub connection: Connection,
@@ -158,19 +164,6 @@ pub struct Http {
 /// An absolute `http` or `https` URL without user info.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpUrl(pub http::Uri);
-
-/// How a probe uses connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum Connection {
-    /// Two streams side by side, one of each kind below; the worse decides.
-    #[default]
-    Paired,
-    /// A new resolution and connection for every request.
-    Fresh,
-    /// Connections are kept and used again.
-    KeepAlive,
-}
 
 /// HTTP method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -215,6 +208,9 @@ pub struct Expect {
     /// Headers that must be there with this value.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
+    /// How long the server's certificate has to be valid yet, at every handshake: `14d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_valid_for: Option<Validity>,
 }
 
 /// One status or several. Deserialised by hand: `200` or `[200, 204]`.

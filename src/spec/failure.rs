@@ -126,11 +126,7 @@ impl de::Error for Failure {
     }
 
     fn unknown_variant(variant: &str, variants: &'static [&'static str]) -> Self {
-        Self::said(
-            Code::UnknownChoice,
-            format!("{} is not possible here", quoted(variant)),
-            format!("one of `{}`", variants.join("`, `")),
-        )
+        super::reader::Reader::unknown_choice(variant, variants)
     }
 }
 

@@ -13,7 +13,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap as _, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::{Dns, Expected, HeaderValue, Http, Hypothesis, ObjectRef, Probe, Protocol, Step, Tcp, Timing};
+use super::{Dns, Expected, Grpc, Http, Hypothesis, ObjectRef, Probe, Protocol, Step, Tcp, Timing};
 use crate::fault::{AnyFault, CATALOGUE};
 use crate::record::Phase;
 use crate::scalar::{Duration, Name, PARTS, Predicate, Rate, Tolerance};
@@ -78,7 +78,7 @@ fn required<T, E: de::Error>(value: Option<T>, field: &'static str) -> Result<T,
     value.ok_or_else(|| E::missing_field(field))
 }
 
-const PROBE_FIELDS: &[&str] = &["name", "rate", "timeout", "http", "tcp", "dns"];
+const PROBE_FIELDS: &[&str] = &["name", "rate", "timeout", "http", "grpc", "tcp", "dns"];
 from_map!(Probe, "a probe with `name`, `rate`, `timeout` and a protocol", PROBE_FIELDS);
 
 impl Probe {
@@ -89,13 +89,14 @@ impl Probe {
                 "name" => name = Some(map.next_value::<Name>()?),
                 "rate" => rate = Some(map.next_value::<Rate>()?),
                 "timeout" => timeout = Some(map.next_value::<Duration>()?),
-                "http" | "tcp" | "dns" if protocol.is_some() => {
+                "http" | "grpc" | "tcp" | "dns" if protocol.is_some() => {
                     return Err(de::Error::custom(choice(
                         "a probe speaks one protocol, this one has two",
                         "write two probes",
                     )));
                 }
                 "http" => protocol = Some(Protocol::Http(map.next_value()?)),
+                "grpc" => protocol = Some(Protocol::Grpc(map.next_value()?)),
                 "tcp" => protocol = Some(Protocol::Tcp(map.next_value()?)),
                 "dns" => protocol = Some(Protocol::Dns(map.next_value()?)),
                 other => return Err(de::Error::unknown_field(other, PROBE_FIELDS)),
@@ -104,7 +105,7 @@ impl Probe {
         let protocol = protocol.ok_or_else(|| {
             de::Error::custom(choice(
                 "a probe needs a protocol",
-                "add `http: {url: …}`, `tcp: {address: …}` or `dns: {name: …}`",
+                "add `http: {url: …}`, `grpc: {address: …}`, `tcp: {address: …}` or `dns: {name: …}`",
             ))
         });
         Ok(Self {
@@ -124,6 +125,7 @@ impl Serialize for Probe {
         map.serialize_entry("timeout", &self.timeout)?;
         match &self.protocol {
             Protocol::Http(http) => map.serialize_entry("http", http)?,
+            Protocol::Grpc(grpc) => map.serialize_entry("grpc", grpc)?,
             Protocol::Tcp(tcp) => map.serialize_entry("tcp", tcp)?,
             Protocol::Dns(dns) => map.serialize_entry("dns", dns)?,
         }
@@ -145,11 +147,12 @@ impl JsonSchema for Probe {
                 "rate": described(generator.subschema_for::<Rate>(), "Requests per stream."),
                 "timeout": described(generator.subschema_for::<Duration>(), "Deadline of one request, from its planned instant."),
                 "http": generator.subschema_for::<Http>(),
+                "grpc": generator.subschema_for::<Grpc>(),
                 "tcp": generator.subschema_for::<Tcp>(),
                 "dns": generator.subschema_for::<Dns>(),
             },
             "required": ["name", "rate", "timeout"],
-            "oneOf": [{ "required": ["http"] }, { "required": ["tcp"] }, { "required": ["dns"] }],
+            "oneOf": [{ "required": ["http"] }, { "required": ["grpc"] }, { "required": ["tcp"] }, { "required": ["dns"] }],
             "additionalProperties": false,
         })
     }
@@ -405,87 +408,6 @@ impl JsonSchema for Step {
             "required": ["name"],
             "oneOf": one_of,
             "additionalProperties": false,
-        })
-    }
-}
-
-impl fmt::Debug for HeaderValue {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Text(text) => write!(f, "{text:?}"),
-            Self::Env(name) => write!(f, "(from {name})"),
-        }
-    }
-}
-
-/// The long form of a header's value.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct ValueFrom {
-    value_from: FromEnv,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FromEnv {
-    env: String,
-}
-
-impl Serialize for HeaderValue {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Env(env) => ValueFrom { value_from: FromEnv { env: env.clone() } }.serialize(serializer),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for HeaderValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = HeaderValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text, or `valueFrom: {env: NAME}`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<HeaderValue, E> {
-                Ok(HeaderValue::Text(text.to_owned()))
-            }
-
-            /// Whole numbers print as they were written, so that `x-count: 5` needs no quotes.
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<HeaderValue, E> {
-                Ok(HeaderValue::Text(number.to_string()))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HeaderValue, A::Error> {
-                let long = ValueFrom::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                Ok(HeaderValue::Env(long.value_from.env))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for HeaderValue {
-    fn schema_name() -> Cow<'static, str> {
-        "HeaderValue".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let from_env = serde_json::json!({
-            "type": "object", "properties": { "env": { "type": "string", "minLength": 1 } },
-            "required": ["env"], "additionalProperties": false,
-        });
-        json_schema!({
-            "description": "A text, or the name of an environment variable of the runner. Values are redacted everywhere.",
-            "oneOf": [
-                { "type": "string" },
-                { "type": "integer", "minimum": 0 },
-                { "type": "object", "properties": { "valueFrom": from_env }, "required": ["valueFrom"], "additionalProperties": false },
-            ],
-            "examples": ["text/plain", { "valueFrom": { "env": "API_TOKEN" } }],
         })
     }
 }

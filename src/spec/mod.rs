@@ -11,12 +11,15 @@
 
 mod ask;
 mod check;
+mod connection;
 mod de;
 mod diagnostic;
 mod experiment;
 mod failure;
 mod foreign;
 mod forms;
+mod grpc;
+mod header;
 mod keyed;
 mod later;
 mod load;
@@ -32,8 +35,10 @@ mod variables;
 mod yaml;
 
 pub use ask::{Dns, DnsExpect, DnsName, DnsOver, HostPort, Rcode, RecordType, ServerAddress, Socket, Tcp};
+pub use connection::{Connection, HttpVersion};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 pub use experiment::*;
+pub use grpc::{Grpc, GrpcExpect, HealthState};
 pub use load::{Loaded, load, read};
 pub use schema::schema;
 pub use source::{MAX_BYTES, Span};

@@ -98,19 +98,12 @@ impl<'a> Reader<'a> {
     }
 
     /// A key that the struct does not have.
-    pub(super) fn unknown_field(&self, map: &Node, entry: &Entry, name: &'static str, fields: &[&'static str]) {
+    pub(super) fn unknown_field(&self, map: &Node, entry: &Entry, fields: &[&'static str]) {
         if !self.unknown.borrow_mut().insert(entry.value.id) {
             return;
         }
         let mut excused = self.excused.borrow_mut();
         let excused = excused.entry(map.id).or_default();
-        if let Some(message) = later::field(name, &entry.key) {
-            excused.extend(message.replaces.map(str::to_owned));
-            self.found
-                .borrow_mut()
-                .push(Diagnostic::error(Code::NotYet, entry.span, message.what).hint(message.instead));
-            return;
-        }
         let place = self.root.path_to(map.id).filter(|path| !path.is_empty());
         let place = place.map_or_else(|| "the document".to_owned(), |path| format!("`{path}`"));
         let message = format!("unknown field {} in {place}", quoted(&entry.key));
@@ -127,8 +120,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that is none of an enum's variants.
-    pub(super) fn unknown_choice(name: &'static str, text: &str, variants: &[&'static str]) -> Failure {
-        if let Some(message) = later::choice(name, text) {
+    pub(super) fn unknown_choice(text: &str, variants: &[&'static str]) -> Failure {
+        if let Some(message) = later::choice(variants, text) {
             return Failure::said(Code::NotYet, message.what, message.instead);
         }
         let hint = match nearest(text, variants.iter().copied()) {

@@ -63,6 +63,22 @@ spec:
           {"a": "$${b}"}
         expect: {status: [200, 204], bodyContains: "true", headers: {etag: "1"}}
         caFile: ca.pem
+    - name: two
+      rate: 1/s
+      timeout: 1s
+      http: {url: "https://web/", version: 2, connection: {reuse: 10}, expect: {certificateValidFor: 36h}}
+    - {name: health, rate: 1/s, timeout: 1s, grpc: {address: "pay:50051"}}
+    - name: payments
+      rate: 1/s
+      timeout: 1s
+      grpc:
+        address: "[::1]:443"
+        service: shop.Pay
+        tls: true
+        connection: fresh
+        headers: {authorization: {valueFrom: {env: TOKEN}}}
+        expect: {status: SERVICE_UNKNOWN, certificateValidFor: 14d}
+        caFile: ca.pem
     - {name: port, rate: 1/s, timeout: 1s, tcp: {address: "[::1]:80"}}
     - name: name
       rate: 1/s

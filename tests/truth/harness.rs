@@ -158,6 +158,7 @@ pub(crate) fn now_on_both() -> (Instant, u64) {
 /// An HTTP probe in its simplest form, to be made into what the test needs.
 pub(crate) fn http_ask(url: &str) -> HttpAsk {
     HttpAsk {
+        version: squall::probe::HttpVersion::One,
         request: squall::probe::Request {
             uri: url.parse().unwrap(),
             method: http::Method::GET,
@@ -166,6 +167,7 @@ pub(crate) fn http_ask(url: &str) -> HttpAsk {
         },
         expect: squall::probe::Expectation::default(),
         ca_file: None,
+        certificate_valid_for: None,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tests of the engine as a whole: outcomes over real sockets, counts against a server's own, the loop in virtual time.
 
+mod grpc;
+mod http2;
 mod outcomes;
 mod real_time;
 mod server;
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Method};
 
-use super::{Ask, Expectation, HttpAsk, ProbeConfig, Request, StreamKind};
+use super::{Ask, Expectation, HttpAsk, HttpVersion, ProbeConfig, Request, StreamKind};
 
 /// What is asked, of an HTTP probe.
 fn http(config: &mut ProbeConfig) -> &mut HttpAsk {
@@ -33,7 +35,13 @@ fn probe(url: &str, rate: &str, timeout: Duration, streams: &[StreamKind]) -> Pr
         rate: rate.parse().unwrap(),
         timeout,
         streams: streams.to_vec(),
-        ask: Ask::Http(Box::new(HttpAsk { request, expect: Expectation::default(), ca_file: None })),
+        ask: Ask::Http(Box::new(HttpAsk {
+            version: HttpVersion::One,
+            request,
+            expect: Expectation::default(),
+            ca_file: None,
+            certificate_valid_for: None,
+        })),
         in_flight_max: None,
     }
 }

@@ -153,6 +153,15 @@ async fn a_kept_alive_connection_is_used_again_and_its_end_has_a_class_of_its_ow
 }
 
 #[tokio::test]
+async fn a_connection_is_left_after_as_many_requests_as_its_stream_allows() {
+    let (address, seen) = serve(|_, _| Act::Answer(OK)).await;
+    let got = answers(&format!("http://{address}/"), StreamKind::Reuse(2), 5, LONG).await;
+    assert!(got.iter().all(|got| got.answer == Answer::Good), "{got:?}");
+    assert_eq!(got.iter().map(|got| got.reused).collect::<Vec<_>>(), [false, true, false, true, false]);
+    assert_eq!(seen.counts()[..2], [3, 5]);
+}
+
+#[tokio::test]
 async fn a_connection_closed_after_its_response_is_not_used_again_and_costs_no_request() {
     let close = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
     for act in

@@ -15,22 +15,28 @@ use super::outcomes::{LONG, SHORT, ask, transport};
 use super::server::{Act, OK, serve};
 use super::{http, probe};
 
-fn file(name: &str) -> PathBuf {
+pub(super) fn file(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/probe/tests/certificates").join(name)
 }
 
-/// A server with a certificate for `localhost` and 127.0.0.1, signed by the tests' own authority. Answers every request.
-async fn secure() -> u16 {
+/// What a server needs that has a certificate for `localhost` and 127.0.0.1, signed by the tests' own authority.
+pub(super) fn acceptor(alpn: &[&str]) -> TlsAcceptor {
     let chain = CertificateDer::pem_file_iter(file("server.pem")).unwrap().map(Result::unwrap).collect();
     let key = PrivateKeyDer::from_pem_file(file("server-key.pem")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server that answers every request.
+async fn secure() -> u16 {
+    let acceptor = acceptor(&[]);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -128,5 +134,27 @@ async fn an_authority_file_without_a_certificate_is_a_mistake_and_not_data() {
         http(&mut config).ca_file = Some(file(name));
         let error = super::super::transport::real::Prepared::of(&config).err().unwrap();
         assert!(error.message.starts_with("`caFile` can't be read"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_expires_too_soon_has_a_class_of_its_own() {
+    let port = secure().await;
+    let day = std::time::Duration::from_secs(24 * 3600);
+    // It is valid until 2126.
+    for (days, ca, expected) in [
+        (30, "ca.pem", Answer::Good),
+        (40_000, "ca.pem", bad(Class::TlsExpiresSoon)),
+        (30, "server.pem", bad(Class::TlsCertificate)),
+    ] {
+        let mut config = probe(&format!("https://127.0.0.1:{port}/"), "1/s", LONG, &[StreamKind::Fresh]);
+        http(&mut config).ca_file = Some(file(ca));
+        http(&mut config).certificate_valid_for = Some(day * days);
+        let got = LocalSet::new().run_until(async { ask(&transport(&config, StreamKind::Fresh), LONG).await }).await;
+        assert_eq!(got.answer, expected, "{days} days");
+        if expected == bad(Class::TlsExpiresSoon) {
+            let said = super::super::preflight(&config).await.unwrap_err();
+            assert!(said.detail.ends_with(": its certificate expires at 2126-10-28T02:37:31Z"), "{}", said.detail);
+        }
     }
 }

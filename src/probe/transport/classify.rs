@@ -6,14 +6,19 @@
 //! | a reused connection ended without a byte of the response, be it by FIN or RST | [`Class::ReusedClosed`] |
 //! | RST, or `EPIPE`, from writing | [`Class::SendReset`] |
 //! | a TLS alert during the handshake | [`Class::TlsAlert`] |
+//! | a TLS handshake that does not agree on the protocol | [`Class::TlsAlpn`] |
 //! | FIN, RST before the head was complete | [`Class::ResponseClosed`], [`Class::ResponseReset`] |
 //! | FIN, RST before the body was complete | [`Class::BodyTruncated`], [`Class::BodyReset`] |
 //! | bytes that are not HTTP, in head or chunk | [`Class::ResponseMalformed`] |
+//! | what HTTP/2 adds | [there](super::http2) |
 //! | out of descriptors, ports or buffers at any step | not bad: [`Answer::Local`] |
 
 use std::fmt;
 use std::io;
 
+use rustls::AlertDescription;
+
+use super::expiry::ExpiresSoon;
 use super::wire::{Failure, Wire};
 use super::{Answer, Trouble};
 use crate::probe::sample::{Class, Step};
@@ -30,6 +35,7 @@ pub(crate) struct Failed {
 pub(crate) enum Cause {
     Io(io::Error),
     Http(hyper::Error),
+    Http2(h2::Error),
     Text(&'static str),
 }
 
@@ -46,6 +52,7 @@ impl fmt::Display for Cause {
                 }
                 Ok(())
             }
+            Self::Http2(error) => error.fmt(f),
             Self::Text(text) => f.write_str(text),
         }
     }
@@ -81,10 +88,14 @@ impl Failed {
     /// A TLS handshake that did not succeed.
     pub(crate) fn tls(error: io::Error) -> Self {
         let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        if let Some(soon) = refused.and_then(ExpiresSoon::of) {
+            return Self::bad(Class::TlsExpiresSoon, Cause::Io(io::Error::other(soon)));
+        }
         let class = match (refused, error.kind()) {
             (Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented), _) => {
                 Class::TlsCertificate
             }
+            (Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)), _) => Class::TlsAlpn,
             (Some(rustls::Error::AlertReceived(_)), _) => Class::TlsAlert,
             (
                 None,

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -58,6 +59,11 @@ impl Progress {
     /// The answer is complete: the connection's times tell when.
     pub(crate) fn complete(&self, times: &Times) {
         self.stamped.set(times.written().zip(times.arrived()));
+    }
+
+    /// How long ago the request began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.sent.elapsed()
     }
 
     /// The step that is under way.

@@ -8,12 +8,14 @@ use super::attempt::{Attempt, exchange};
 use super::classify::Failed;
 use super::dns::{DnsTarget, DnsTransport};
 use super::endpoint::Endpoint;
+use super::grpc::GrpcTarget;
 use super::http::HttpTransport;
+use super::http2::{Asked, Http2Transport};
 use super::progress::Progress;
 use super::target::Target;
 use super::tcp::TcpTransport;
 use super::{Answer, Exchange, Slot, Transport};
-use crate::probe::config::{Ask, ProbeConfig, SetupError};
+use crate::probe::config::{Ask, HttpVersion, ProbeConfig, SetupError};
 use crate::probe::stream::StreamKind;
 
 /// What the streams of one probe share, made ready once.
@@ -21,6 +23,7 @@ pub(crate) enum Prepared {
     Http(Arc<Target>),
     Tcp(Arc<Endpoint>),
     Dns(Arc<DnsTarget>),
+    Grpc(Arc<GrpcTarget>),
 }
 
 impl Prepared {
@@ -30,14 +33,19 @@ impl Prepared {
             Ask::Http(ask) => Self::Http(Target::prepare(&config.name, ask)?.into()),
             Ask::Tcp(ask) => Self::Tcp(Endpoint::prepare(&config.name, &ask.host, ask.port)?.into()),
             Ask::Dns(ask) => Self::Dns(DnsTarget::prepare(&config.name, ask)?.into()),
+            Ask::Grpc(ask) => Self::Grpc(GrpcTarget::prepare(&config.name, ask, config.timeout)?.into()),
         })
     }
 
     /// The transport of one stream. Needs a `LocalSet` around it.
     pub(crate) fn transport(&self, stream: StreamKind) -> RealTransport {
         match self {
+            Self::Http(target) if target.version == HttpVersion::Two => {
+                RealTransport::Http2(Http2Transport::new(Asked::Http(Arc::clone(target)), stream))
+            }
             Self::Http(target) => RealTransport::Http(HttpTransport::new(Arc::clone(target), stream)),
             Self::Tcp(endpoint) => RealTransport::Tcp(TcpTransport::new(Arc::clone(endpoint), stream)),
+            Self::Grpc(target) => RealTransport::Http2(Http2Transport::new(Asked::Grpc(Arc::clone(target)), stream)),
             Self::Dns(target) => RealTransport::Dns(DnsTransport::new(Arc::clone(target), stream)),
         }
     }
@@ -47,6 +55,7 @@ impl Prepared {
 #[derive(Clone)]
 pub(crate) enum RealTransport {
     Http(HttpTransport),
+    Http2(Http2Transport),
     Tcp(TcpTransport),
     Dns(DnsTransport),
 }
@@ -56,6 +65,7 @@ impl RealTransport {
     pub(crate) async fn once(&self, progress: &Progress) -> Result<Answer, Failed> {
         match self {
             Self::Http(to) => to.attempt(progress).await.map(|(answer, _)| answer),
+            Self::Http2(to) => to.attempt(progress).await.map(|(answer, _)| answer),
             Self::Tcp(to) => to.attempt(progress).await.map(|(answer, ())| answer),
             Self::Dns(to) => to.attempt(progress).await.map(|(answer, ())| answer),
         }
@@ -65,6 +75,7 @@ impl RealTransport {
     pub(crate) fn timed_out(&self, progress: &Progress, now: Instant) -> Answer {
         match self {
             Self::Http(to) => to.timed_out(progress, now),
+            Self::Http2(to) => to.timed_out(progress, now),
             Self::Tcp(to) => to.timed_out(progress, now),
             Self::Dns(to) => to.timed_out(progress, now),
         }
@@ -75,6 +86,7 @@ impl Transport for RealTransport {
     async fn send(self, slot: Slot) -> Exchange {
         match self {
             Self::Http(to) => exchange(to, slot).await,
+            Self::Http2(to) => Box::pin(exchange(to, slot)).await,
             Self::Tcp(to) => exchange(to, slot).await,
             Self::Dns(to) => Box::pin(exchange(to, slot)).await,
         }

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 
+use super::expiry::ValidFor;
 use crate::probe::config::SetupError;
 
 /// How a connection is secured.
@@ -17,8 +20,14 @@ pub(crate) struct Tls {
 }
 
 impl Tls {
-    /// For connections of `probe` to `host`; reads the authorities.
-    pub(crate) fn prepare(probe: &str, host: &str, ca_file: Option<&Path>, alpn: &[u8]) -> Result<Self, SetupError> {
+    /// For connections of `probe` to `host`, whose certificate has to be valid for so long yet; reads the authorities.
+    pub(crate) fn prepare(
+        probe: &str,
+        host: &str,
+        ca_file: Option<&Path>,
+        alpn: &[u8],
+        valid_for: Option<Duration>,
+    ) -> Result<Self, SetupError> {
         let fail = |message: String| SetupError::new(Some(probe), message);
         let server_name = ServerName::try_from(host.to_owned())
             .map_err(|error| fail(format!("not a name that a certificate can carry: `{host}`")).source(error))?;
@@ -31,11 +40,20 @@ impl Tls {
             None => system_roots(probe)?,
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut client = ClientConfig::builder_with_provider(provider)
+        let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(|error| fail("TLS can't be set up".to_owned()).source(error))?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .map_err(|error| fail("TLS can't be set up".to_owned()).source(error))?;
+        let roots = Arc::new(roots);
+        let client = match valid_for {
+            None => client.with_root_certificates(roots),
+            Some(at_least) => {
+                let usual = WebPkiServerVerifier::builder_with_provider(roots, provider)
+                    .build()
+                    .map_err(|error| fail("certificates can't be checked".to_owned()).source(error))?;
+                client.dangerous().with_custom_certificate_verifier(Arc::new(ValidFor { usual, at_least }))
+            }
+        };
+        let mut client = client.with_no_client_auth();
         client.alpn_protocols = vec![alpn.to_vec()];
         // A resumed session would leave out the certificate: a handshake is measured whole, or not at all.
         client.resumption = rustls::client::Resumption::disabled();

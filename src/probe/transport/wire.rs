@@ -76,6 +76,11 @@ impl Wire {
         self.read.get() > 0
     }
 
+    /// Bytes read since the last request began; all that were ever read, where requests share the connection.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
     /// How reading ended, if it did.
     pub(crate) fn read_failure(&self) -> Option<Failure> {
         self.read_failure.get()

@@ -1,15 +1,20 @@
 //! Probes: what they send, and how much of it.
 
+use std::collections::BTreeMap;
+
 use super::{Part, Parts};
 use crate::scalar::quoted;
 use crate::spec::diagnostic::{Code, Diagnostic, Severity};
 use crate::spec::node::Node;
-use crate::spec::{Dns, HeaderValue, Http, Method, Protocol, Rcode, RecordType};
+use crate::spec::source::Span;
+use crate::spec::{Dns, Grpc, HeaderValue, Http, HttpVersion, Method, Protocol, Rcode, RecordType};
 
 /// Most requests per second over all probes unless `limits.requestsPerSecond` says otherwise: what one machine sends on time without
 /// being the outage that it looks for.
 const DEFAULT_CAP: u32 = 10_000;
 
+/// Headers of HTTP/1.1 that are about the connection (RFC 9113, 8.2.2).
+const CONNECTION_HEADERS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 /// Headers that carry nothing but credentials.
 const CREDENTIALS: [&str; 3] = ["authorization", "proxy-authorization", "cookie"];
 /// Words in a header's name that let a secret be expected.
@@ -23,13 +28,27 @@ pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
                     .hint("write `timeout: 500ms`"),
             );
         }
-        match (&probe.value.protocol, probe.node.get("http"), probe.node.get("dns")) {
-            (Protocol::Http(http), Some(node), _) => {
-                headers(&Part { value: http, node }, found);
-                request(&Part { value: http, node }, found);
+        let node = |key: &str| probe.node.get(key);
+        match &probe.value.protocol {
+            Protocol::Http(http) => {
+                if let Some(node) = node("http") {
+                    let reserved = if http.version == HttpVersion::Two { Reserved::Http2 } else { Reserved::Nothing };
+                    headers(&Part { value: &http.headers, node }, reserved, found);
+                    request(&Part { value: http, node }, found);
+                }
             }
-            (Protocol::Dns(dns), _, Some(node)) => query(&Part { value: dns, node }, found),
-            _ => {}
+            Protocol::Grpc(grpc) => {
+                if let Some(node) = node("grpc") {
+                    headers(&Part { value: &grpc.headers, node }, Reserved::Grpc, found);
+                    health(&Part { value: grpc, node }, found);
+                }
+            }
+            Protocol::Dns(dns) => {
+                if let Some(node) = node("dns") {
+                    query(&Part { value: dns, node }, found);
+                }
+            }
+            Protocol::Tcp(_) => {}
         }
     }
     rates(parts, found);
@@ -75,9 +94,39 @@ fn rates(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
     found.push(Diagnostic::error(Code::TooFast, fastest.place("rate"), message).hint(hint));
 }
 
-fn headers(http: &Part<'_, &Http>, found: &mut Vec<Diagnostic>) {
+/// Headers that a request can't have.
+#[derive(Clone, Copy)]
+enum Reserved {
+    Nothing,
+    /// Those about the connection.
+    Http2,
+    /// Those, and the ones that gRPC sets itself.
+    Grpc,
+}
+
+impl Reserved {
+    /// Why a header can't be sent.
+    fn why(self, name: &str) -> Option<&'static str> {
+        let name = name.to_ascii_lowercase();
+        match self {
+            Self::Http2 | Self::Grpc if CONNECTION_HEADERS.contains(&name.as_str()) => {
+                Some("is about the connection, which HTTP/2 has no headers for")
+            }
+            Self::Grpc if matches!(name.as_str(), "content-type" | "te" | "host") || name.starts_with("grpc-") => {
+                Some("is set by gRPC itself")
+            }
+            _ => None,
+        }
+    }
+}
+
+fn headers(http: &Part<'_, &BTreeMap<String, HeaderValue>>, reserved: Reserved, found: &mut Vec<Diagnostic>) {
     for entry in http.node.get("headers").map(Node::entries).unwrap_or_default() {
-        let Some(value) = http.value.headers.get(&entry.key) else { continue };
+        let Some(value) = http.value.get(&entry.key) else { continue };
+        if let Some(why) = reserved.why(&entry.key) {
+            let message = format!("the header {} {why}", quoted(&entry.key));
+            found.push(Diagnostic::error(Code::Request, entry.span, message).hint("remove it"));
+        }
         if http::HeaderName::try_from(&entry.key).is_err() {
             let message = format!("{} is not the name of a header", quoted(&entry.key));
             found
@@ -145,6 +194,33 @@ fn request(http: &Part<'_, &Http>, found: &mut Vec<Diagnostic>) {
             Diagnostic::warning(Code::NoEffect, http.key("caFile"), "`caFile` has no effect on an `http://` URL")
                 .hint("write `https://`"),
         );
+    }
+    if value.expect.certificate_valid_for.is_some() && value.url.0.scheme_str() == Some("http") {
+        let message = "an `http://` URL has no certificate";
+        found.push(Diagnostic::error(Code::Request, certificate_place(http.node), message).hint("write `https://`"));
+    }
+}
+
+fn certificate_place(node: &Node) -> Span {
+    let entry = node.get("expect").and_then(|expect| expect.entry("certificateValidFor"));
+    entry.map_or(node.place(), |entry| entry.span)
+}
+
+/// Fields of a health check that have no effect together.
+fn health(grpc: &Part<'_, &Grpc>, found: &mut Vec<Diagnostic>) {
+    let value = grpc.value;
+    if value.tls {
+        return;
+    }
+    if value.ca_file.is_some() {
+        found.push(
+            Diagnostic::warning(Code::NoEffect, grpc.key("caFile"), "`caFile` has no effect without TLS")
+                .hint("write `tls: true`"),
+        );
+    }
+    if value.expect.certificate_valid_for.is_some() {
+        let message = "without TLS there is no certificate";
+        found.push(Diagnostic::error(Code::Request, certificate_place(grpc.node), message).hint("write `tls: true`"));
     }
 }
 

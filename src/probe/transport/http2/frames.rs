@@ -1,0 +1,207 @@
+//! Looks at the frames that come in on an HTTP/2 connection, beside the library that works on them: which streams were answered, and
+//! what the peer said of its going away. The library tells a request that its connection ended, but not whether the peer had
+//! accepted it: that is the last stream id of a GOAWAY, and what a client has to know before it asks again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Frame types of RFC 9113, section 6, that are looked at.
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+/// A frame's head: three bytes of length, type, flags, four bytes of stream id.
+const HEAD: usize = 9;
+/// The highest bit of a stream id is reserved.
+const STREAM_ID: u32 = 0x7fff_ffff;
+
+/// What the peer has said on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Facts {
+    settings: Cell<bool>,
+    last_stream: Cell<Option<u32>>,
+    answered: RefCell<BTreeSet<u32>>,
+}
+
+impl Facts {
+    /// Whether the peer has told its settings, and with them how many streams it takes at a time.
+    pub(super) fn settled(&self) -> bool {
+        self.settings.get()
+    }
+
+    /// The last stream that the peer has worked on or may still work on, once it is going away. A later GOAWAY replaces an earlier
+    /// one: a graceful end begins with the highest possible id.
+    pub(super) fn last_stream(&self) -> Option<u32> {
+        self.last_stream.get()
+    }
+
+    /// Whether a response began on a stream.
+    pub(super) fn answered(&self, stream: u32) -> bool {
+        self.answered.borrow().contains(&stream)
+    }
+
+    /// Nobody will ask about a stream any more.
+    pub(super) fn forget(&self, stream: u32) {
+        self.answered.borrow_mut().remove(&stream);
+    }
+
+    fn frame_begins(&self, kind: u8, stream: u32) {
+        match kind {
+            HEADERS => drop(self.answered.borrow_mut().insert(stream)),
+            SETTINGS => self.settings.set(true),
+            _ => {}
+        }
+    }
+}
+
+/// Reads frame heads out of a stream of bytes that comes in pieces.
+#[derive(Debug, Default)]
+struct Reader {
+    head: [u8; HEAD],
+    have: usize,
+    /// Payload of the frame under way that has not come yet.
+    left: usize,
+    /// The beginning of a GOAWAY's payload.
+    last: [u8; 4],
+    got: usize,
+}
+
+impl Reader {
+    fn read(&mut self, mut bytes: &[u8], facts: &Facts) {
+        while let Some((&first, rest)) = bytes.split_first() {
+            if self.left > 0 {
+                let now = self.left.min(bytes.len());
+                self.payload(bytes.get(..now).unwrap_or_default(), facts);
+                self.left -= now;
+                bytes = bytes.get(now..).unwrap_or_default();
+                continue;
+            }
+            if let Some(place) = self.head.get_mut(self.have) {
+                *place = first;
+            }
+            self.have += 1;
+            bytes = rest;
+            if self.have == HEAD {
+                self.begin(facts);
+            }
+        }
+    }
+
+    fn begin(&mut self, facts: &Facts) {
+        let [a, b, c, kind, _, id @ ..] = self.head;
+        self.left = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
+        (self.have, self.got) = (0, 0);
+        facts.frame_begins(kind, u32::from_be_bytes(id) & STREAM_ID);
+    }
+
+    fn payload(&mut self, bytes: &[u8], facts: &Facts) {
+        let [_, _, _, GOAWAY, ..] = self.head else { return };
+        for (place, byte) in self.last.iter_mut().skip(self.got).zip(bytes) {
+            *place = *byte;
+        }
+        let before = self.got;
+        self.got = self.last.len().min(before.saturating_add(bytes.len()));
+        if before < self.got && self.got == self.last.len() {
+            facts.last_stream.set(Some(u32::from_be_bytes(self.last) & STREAM_ID));
+        }
+    }
+}
+
+/// A byte stream whose incoming frames are noted.
+pub(super) struct Tapped<S> {
+    inner: S,
+    reader: Reader,
+    facts: Rc<Facts>,
+}
+
+impl<S> Tapped<S> {
+    pub(super) fn new(inner: S, facts: Rc<Facts>) -> Self {
+        Self { inner, reader: Reader::default(), facts }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        let Self { reader, facts, .. } = &mut *self;
+        reader.read(buf.filled().get(before..).unwrap_or_default(), facts);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// SETTINGS, HEADERS on stream 3 with five bytes, GOAWAY up to stream 5 with debug data.
+    const BYTES: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+        \0\0\x05\x01\x04\0\0\0\x03abcde\
+        \0\0\x0a\x07\0\0\0\0\0\x80\0\0\x05\0\0\0\0no";
+
+    #[test]
+    fn frames_are_noted_as_soon_as_they_are_there() {
+        let (mut reader, facts) = (Reader::default(), Facts::default());
+        reader.read(&BYTES[..8], &facts);
+        assert!(!facts.settled());
+        reader.read(&BYTES[8..18], &facts);
+        assert!(facts.settled() && facts.answered(3) && !facts.answered(1));
+        reader.read(&BYTES[18..35], &facts);
+        assert_eq!(facts.last_stream(), None);
+        reader.read(&BYTES[35..36], &facts);
+        assert_eq!(facts.last_stream(), Some(5), "the reserved bit is not part of it");
+        facts.forget(3);
+        assert!(!facts.answered(3));
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_of_any_size_say_the_same(sizes in proptest::collection::vec(1_usize..9, 1..60)) {
+            let (mut reader, facts) = (Reader::default(), Facts::default());
+            let mut rest = BYTES;
+            for size in sizes.iter().cycle() {
+                let (piece, after) = rest.split_at((*size).min(rest.len()));
+                reader.read(piece, &facts);
+                rest = after;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert!(facts.settled() && facts.answered(3));
+            prop_assert_eq!(facts.last_stream(), Some(5));
+        }
+    }
+}
