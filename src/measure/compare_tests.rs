@@ -2,7 +2,7 @@ use rand::RngExt as _;
 
 use super::*;
 use crate::measure::testing::{MS, S, Script};
-use crate::probe::{Outcome, Sample};
+use crate::probe::{Outcome, Sample, Steps};
 
 /// Of simulated runs without a shift: the share of intervals that hold 0, and of runs that have one, for a quantile.
 struct Found {
@@ -51,7 +51,15 @@ fn latencies(rng: &mut ChaCha8Rng, secs: u64, rate: u64, burst: f64) -> Part {
         }
         let log = 0.4 * (burst.sqrt() * common.1 + (1.0 - burst).sqrt() * normal(rng));
         let done = planned + nanos(0.005 * log.exp());
-        rows.push(Row::of(&Sample { slot, planned, sent: planned, done, outcome: Outcome::Good, reused: false, steps: Steps::default() }));
+        rows.push(Row::of(&Sample {
+            slot,
+            planned,
+            sent: planned,
+            done,
+            outcome: Outcome::Good,
+            reused: false,
+            steps: Steps::default(),
+        }));
     }
     Part::of(&rows, &(0..secs * S))
 }
@@ -101,7 +109,15 @@ fn differences_of_success_cover_failures_that_come_together() {
             }
             let bad = Outcome::Bad { class: crate::probe::Class::ConnectRefused, status: 0 };
             let outcome = if rng.random::<f64>() < common.1 { bad } else { Outcome::Good };
-            rows.push(Row::of(&Sample { slot, planned, sent: planned, done: planned, outcome, reused: false, steps: Steps::default() }));
+            rows.push(Row::of(&Sample {
+                slot,
+                planned,
+                sent: planned,
+                done: planned,
+                outcome,
+                reused: false,
+                steps: Steps::default(),
+            }));
         }
         rows
     };

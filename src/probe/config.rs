@@ -55,6 +55,19 @@ pub enum Ask {
     Grpc(Box<GrpcAsk>),
 }
 
+impl Ask {
+    /// The host that connections go to; none for DNS, whose name is the question.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Http(http) => http.request.uri.host(),
+            Self::Tcp(tcp) => Some(&tcp.host),
+            Self::Grpc(grpc) => Some(&grpc.host),
+            Self::Dns(_) => None,
+        }
+    }
+}
+
 /// A request over HTTP, plain or in TLS.
 #[derive(Debug, Clone)]
 pub struct HttpAsk {

@@ -68,10 +68,8 @@ impl Preflight {
 
 fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Preflight {
     let host = match &config.ask {
-        Ask::Http(http) => http.request.uri.host().unwrap_or_default(),
-        Ask::Tcp(tcp) => &tcp.host,
         Ask::Dns(dns) => &dns.name,
-        Ask::Grpc(grpc) => &grpc.host,
+        other => other.host().unwrap_or_default(),
     };
     let (class, status) = match answer {
         Answer::Bad { class, status } => (Some(class), status),

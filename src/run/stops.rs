@@ -89,6 +89,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::probe::Steps;
     use crate::probe::{Class, Outcome, StreamKind};
 
     /// The instant in seconds at which a rule fires, and its words, when every request of one of two streams fails from 20 s on.
@@ -111,7 +112,15 @@ mod tests {
     fn sample(second: u64, slot: u64, failed: bool) -> Sample {
         let planned = second * 1_000_000_000 + slot * 100_000_000;
         let outcome = if failed { Outcome::Bad { class: Class::ConnectRefused, status: 0 } } else { Outcome::Good };
-        Sample { slot: second * 10 + slot, planned, sent: planned, done: planned + 1_000_000, outcome, reused: false, steps: Steps::default() }
+        Sample {
+            slot: second * 10 + slot,
+            planned,
+            sent: planned,
+            done: planned + 1_000_000,
+            outcome,
+            reused: false,
+            steps: Steps::default(),
+        }
     }
 
     #[test]

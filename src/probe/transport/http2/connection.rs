@@ -16,6 +16,7 @@ use crate::probe::sample::{Class, Step};
 use crate::probe::stream::StreamKind;
 use crate::probe::transport::classify::{Cause, Failed};
 use crate::probe::transport::progress::Progress;
+use crate::probe::transport::stamped::Stamped;
 use crate::probe::transport::wire::{Watched, Wire};
 
 /// Bytes that the peer may send of one body, and of all bodies, ahead of what was read: the windows of common clients.
@@ -62,6 +63,7 @@ impl Connection {
     ) -> Result<Self, Failed> {
         let (tcp, remote) = asked.endpoint().open(stream, turn, progress).await?;
         let wire = Rc::new(Wire::default());
+        let tcp = Stamped::new(tcp, Rc::clone(wire.times()));
         let Some(tls) = asked.tls() else {
             progress.begin(Step::Send);
             return Self::start(Watched::new(tcp, Rc::clone(&wire), true), wire, remote, stream, overflow).await;

@@ -141,12 +141,16 @@ impl Attempt for Http2Transport {
         };
         progress.begin(Step::Response);
         let (head, body) = response.await.map_err(|error| failed(error, &lease, None))?.into_parts();
-        progress.begin(Step::Body);
-        progress.head.set(Some(Instant::now()));
+        // The last bytes that were read are not older than this response's.
+        let times = lease.connection.wire.times();
+        let head_at = times.arrived().unwrap_or_else(Instant::now);
+        progress.begin_at(Step::Body, head_at);
+        progress.head.set(Some(head_at));
         let status = head.status.as_u16();
         progress.status.set(status);
         let wrong = inner.asked.judge_head(&head);
         let body = read_to_end(body, wrong.is_none() && inner.asked.looks_at_body()).await;
+        progress.complete(times);
         lease.settle();
         let answer = match (wrong, body) {
             // The head has already told what the request came to.
