@@ -15,6 +15,7 @@ mod bed;
 mod catalogue;
 mod job;
 mod pods;
+mod protocols;
 mod safety;
 mod scale;
 mod support;

@@ -11,6 +11,8 @@
 //	/readyz   200 once ready, 503 while it drains
 //	/livez    200 from the start
 //
+// On the same port it speaks HTTP/2 without TLS (prior knowledge), and gRPC's health service there: SERVING when /readyz is 200.
+//
 // On SIGTERM it keeps serving for --drain, then finishes what is in flight and exits with 0. With --drain 0 it is as rude as a
 // server without a signal handler: connections and listener die at once.
 package main
@@ -20,6 +22,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -87,7 +90,9 @@ func serve(port int, readyAfter string, drain time.Duration, status int, delay t
 		return err
 	}
 	s := &shop{name: name, status: status, delay: delay}
-	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second, Protocols: new(http.Protocols)}
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetUnencryptedHTTP2(true)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	note("listening")
@@ -136,7 +141,22 @@ func (s *shop) routes() http.Handler {
 		s.answer(w, http.StatusOK)
 	})
 	mux.HandleFunc("/livez", func(w http.ResponseWriter, _ *http.Request) { s.reply(w, http.StatusOK) })
+	mux.HandleFunc("POST /grpc.health.v1.Health/Check", s.health)
 	return mux
+}
+
+// health answers a check of gRPC's health service, for any service: a message of one field, behind its five bytes of frame.
+func (s *shop) health(w http.ResponseWriter, r *http.Request) {
+	const serving, notServing = 1, 2
+	_, _ = io.Copy(io.Discard, r.Body)
+	state := byte(notServing)
+	if s.ready.Load() && !s.draining.Load() {
+		state = serving
+	}
+	w.Header().Set("Content-Type", "application/grpc")
+	w.Header().Set("Trailer", "Grpc-Status")
+	_, _ = w.Write([]byte{0, 0, 0, 0, 2, 0x08, state})
+	w.Header().Set("Grpc-Status", "0")
 }
 
 func (s *shop) front(w http.ResponseWriter, r *http.Request) {
