@@ -82,20 +82,16 @@ fn every_protocol_survives_a_killed_pod_of_three() {
 fn a_single_replica_that_dies_is_seen_by_all_protocols_but_dns() {
     let place = Place::new("protocols-single");
     place.deploy("web", 1, &["--drain=0s", "--ready-after=3s"], "/readyz");
-    let hypotheses: Vec<String> = PROBES
-        .iter()
-        .map(|(probe, _)| format!("    - {{probe: {probe}, tolerance: outage <= 1s}}"))
-        .collect();
+    let hypotheses: Vec<String> =
+        PROBES.iter().map(|(probe, _)| format!("    - {{probe: {probe}, tolerance: outage <= 1s}}")).collect();
     place.run(&experiment(&place, &hypotheses.join("\n"), &kill(&place))).exits(5);
     let judged = place.events("judged");
     for (probe, streams) in PROBES {
         let asks_pods = !matches!(probe, "dns" | "dns-tcp" | "gone");
         let verdict = if asks_pods { "deviated" } else { "held" };
         for stream in streams {
-            let of_stream: Vec<_> = judged
-                .iter()
-                .filter(|j| j["subject"] == format!("probe {probe}") && j["stream"] == *stream)
-                .collect();
+            let of_stream: Vec<_> =
+                judged.iter().filter(|j| j["subject"] == format!("probe {probe}") && j["stream"] == *stream).collect();
             assert!(!of_stream.is_empty(), "{probe} {stream} was judged");
             assert!(of_stream.iter().all(|j| j["verdict"] == verdict), "{probe} {stream}: {of_stream:?}");
         }
