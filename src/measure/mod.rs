@@ -14,6 +14,7 @@
 mod alarm;
 mod availability;
 mod blocks;
+mod breakdown;
 mod cause;
 mod compare;
 mod distribution;
@@ -39,6 +40,7 @@ mod words;
 
 pub use alarm::{Alarm, Stream, allowed};
 pub use availability::{SecondsRule, availability};
+pub use breakdown::Breakdown;
 pub use cause::{Mark, MarkKind, cause};
 pub use compare::compare;
 pub use distribution::{Distribution, quantiles};

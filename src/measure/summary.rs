@@ -9,7 +9,8 @@ use crate::record::{Phase, Summary};
 /// The numbers of one stream in one phase: counts by outcome and class, quantiles of latency (good, service, bad) and of the
 /// probe's own lateness, and the distribution of good latencies.
 ///
-/// `bad_us` counts from the planned instant until the failure was known; `late_us` is over everything that was sent.
+/// `bad_us` counts from the planned instant until the failure was known; `late_us` is over everything that was sent. The steps come
+/// from a [`Breakdown`](super::Breakdown).
 #[must_use]
 pub fn summary(series: &Series, phase: Phase, phases: &Phases) -> Summary {
     let rows = series.within(phases.bounds(phase));
@@ -33,6 +34,7 @@ pub fn summary(series: &Series, phase: Phase, phases: &Phases) -> Summary {
         service_us: of(Seen::Good, Row::service),
         bad_us: of(Seen::Bad, |row| row.response),
         late_us: quantiles(sent.map(Row::lateness).collect()),
+        steps: Vec::new(),
         histogram: histogram(rows),
     }
 }

@@ -35,10 +35,11 @@ pub struct ProbeConfig {
 
 impl ProbeConfig {
     /// How late the engine may be before a request says nothing about its planned instant: a tenth of the timeout, but not
-    /// less than a millisecond.
+    /// less than a millisecond, and not more than 25: lateness is part of the latency from the planned instant, and with a long
+    /// timeout a tenth of it would be sold as the service's own.
     #[must_use]
     pub fn lateness_max(&self) -> Duration {
-        (self.timeout / 10).max(Duration::from_millis(1))
+        (self.timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))
     }
 }
 
@@ -274,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lateness_is_bounded_by_a_tenth_of_the_timeout_and_a_millisecond() {
+    fn lateness_is_bounded_by_a_tenth_of_the_timeout_between_one_millisecond_and_25() {
         let bound = |timeout| {
             let (name, rate) = ("web".to_owned(), "1/s".parse().unwrap());
             let timeout = Duration::from_millis(timeout);
@@ -282,7 +283,7 @@ mod tests {
             let config = ProbeConfig { name, rate, timeout, streams: Vec::new(), ask, in_flight_max: None };
             config.lateness_max().as_millis()
         };
-        assert_eq!([bound(500), bound(10), bound(2)], [50, 1, 1]);
+        assert_eq!([bound(500), bound(200), bound(10), bound(2)], [25, 20, 1, 1]);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::steps::Steps;
 /// Nanoseconds since the run's zero, on the monotonic clock.
 pub type Nanos = u64;
 
-/// In which step of a request it failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// A step of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Step {
     /// Resolving the name.

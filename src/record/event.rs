@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::availability::{Availability, Comparison};
 use super::cluster::ClusterId;
+use super::step::StepTime;
 use crate::probe::StreamKind;
 
 /// Version of the event format, written into the first event.
@@ -263,6 +264,9 @@ pub struct Summary {
     pub bad_us: BTreeMap<String, u64>,
     /// Lateness of the probe itself.
     pub late_us: BTreeMap<String, u64>,
+    /// Where the time of good requests went. Absent in records of before it was measured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepTime>,
     /// Full latency distribution of good requests, as `(upper bound in µs, count)`, empty buckets left out.
     pub histogram: Vec<(u64, u64)>,
 }

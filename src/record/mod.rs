@@ -4,10 +4,12 @@ mod availability;
 mod cluster;
 mod event;
 mod exit;
+mod step;
 mod store;
 
 pub use availability::*;
 pub use cluster::ClusterId;
 pub use event::*;
 pub use exit::Exit;
+pub use step::StepTime;
 pub use store::{Clock, Recorder, RunDir};

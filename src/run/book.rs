@@ -9,11 +9,11 @@ use super::readiness::Endpoints;
 use super::stops::Stops;
 use super::watching::Seen;
 use crate::measure::{
-    self, HlogWriter, Mark, ObjectTrack, Outages, Phases, SecondsRule, Series, StepTimes, Timeline, availability,
-    compare, judge, judge_phase, summary,
+    self, Breakdown, HlogWriter, Mark, ObjectTrack, Outages, Phases, SecondsRule, Series, StepTimes, Timeline,
+    availability, compare, judge, judge_phase, summary,
 };
 use crate::probe::{Batch, Nanos, ProbeConfig, StreamKind, StreamSummary};
-use crate::record::{Availability, Injection, Judgement, Micros, Phase, What};
+use crate::record::{Availability, Injection, Judgement, Micros, Phase, Summary, What};
 use crate::spec::{Experiment, Hypothesis};
 
 /// One stream of one probe, beside its [`Series`].
@@ -22,6 +22,7 @@ struct Stream {
     kind: StreamKind,
     timeline: Timeline,
     outages: Outages,
+    breakdown: Breakdown,
     complete_until: Nanos,
     lost: u64,
 }
@@ -89,6 +90,7 @@ impl Book {
                     kind: *kind,
                     timeline: Timeline::new(),
                     outages: Outages::new(&series),
+                    breakdown: Breakdown::default(),
                     complete_until: start,
                     lost: 0,
                 });
@@ -122,6 +124,10 @@ impl Book {
         let found = self.streams.iter().position(|s| s.probe == batch.probe && s.kind == batch.stream);
         let Some(index) = found else { return Vec::new() };
         self.stops.push(index, &batch.samples);
+        for sample in &batch.samples {
+            // A phase begins now, never in the past: whatever was planned in it is still to come.
+            self.streams[index].breakdown.record(self.phases.phase_of(sample.planned), sample);
+        }
         self.series[index].extend(batch.samples);
         self.streams[index].complete_until = batch.complete_until;
         self.streams[index].lost = batch.lost;
@@ -265,8 +271,9 @@ impl Book {
                 whats.push(What::Warning { text });
             }
         }
-        for series in &self.series {
-            whats.extend(Phase::ALL.into_iter().map(|phase| What::Summary(summary(series, phase, &phases))));
+        for (series, stream) in self.series.iter().zip(&self.streams) {
+            let of = |phase| Summary { steps: stream.breakdown.steps(phase), ..summary(series, phase, &phases) };
+            whats.extend(Phase::ALL.into_iter().map(|phase| What::Summary(of(phase))));
         }
         whats.extend(self.series.iter().flat_map(|series| self.availabilities(series, &phases)));
         whats.extend(self.series.iter().filter_map(|series| compare(series, &phases)).map(What::Compared));

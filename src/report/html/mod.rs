@@ -2,6 +2,7 @@
 //! dark and on paper. The verdict comes first, then what it rests on, then what to do, then everything else.
 
 mod availability;
+mod breakdown;
 mod chart;
 mod histogram;
 mod lanes;
@@ -103,6 +104,7 @@ pub fn html(report: &Report, events: &[Event]) -> String {
     availability::comparison(&mut out, report);
     sections::steps(&mut out, report);
     numbers::probes(&mut out, report);
+    breakdown::section(&mut out, report);
     sections::timeline(&mut out, events);
     sections::next(&mut out, report);
     sections::environment(&mut out, report);

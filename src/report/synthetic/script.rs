@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::probe::StreamKind;
+use crate::probe::{Step, StreamKind};
 use crate::record::{
-    Change, ClusterId, Event, FORMAT, Injection, Interval, Judgement, Micros, Outage, Phase, RunVerdict, Summary,
-    Target, Verdict, What,
+    Change, ClusterId, Event, FORMAT, Injection, Interval, Judgement, Micros, Outage, Phase, RunVerdict, StepTime,
+    Summary, Target, Verdict, What,
 };
 
 pub(super) const SECOND: Micros = 1_000_000;
@@ -423,6 +423,22 @@ pub(super) fn pod(name: &str) -> Target {
     }
 }
 
+/// A look-up and a connection take a tenth each, where there are any.
+fn steps(stream: StreamKind, all: &[u64]) -> Vec<StepTime> {
+    let (Some(p50), Some(max)) = (all.get(all.len() / 2), all.last()) else { return Vec::new() };
+    let step = |step, tenths: u64| StepTime {
+        step,
+        requests: all.len() as u64,
+        p50_us: p50 * tenths / 10,
+        p99_us: max * tenths / 20,
+        max_us: max * tenths / 10,
+    };
+    match stream {
+        StreamKind::Fresh => vec![step(Step::Dns, 1), step(Step::Connect, 1), step(Step::Response, 8)],
+        _ => vec![step(Step::Response, 10)],
+    }
+}
+
 fn summary(
     probe: &str,
     stream: StreamKind,
@@ -471,6 +487,7 @@ fn summary(
         service_us: quantiles(0.97),
         bad_us,
         late_us: BTreeMap::from([("p50".to_owned(), 40), ("p99".to_owned(), 180), ("max".to_owned(), 900)]),
+        steps: steps(stream, &all),
         histogram: buckets.into_iter().collect(),
     }
 }
