@@ -9,7 +9,7 @@ import threading
 import time
 
 from machine import Failed, Ticks
-from processes import end
+from processes import end, used
 from server import FaultServer
 
 SERVER_CORE, CLIENT_CORE = 0, 1
@@ -48,20 +48,38 @@ def pause(child, after, length):
     return thread
 
 
-def spent(server):
-    """Processor seconds of the server, and of all processes that this one has waited for."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime + server.used()
+class Awake:
+    """Keeps both cores from halting, with work that gives way to everything else: a virtual core takes its time to wake up."""
+
+    def __init__(self, wanted):
+        self.wanted, self.children = wanted, []
+
+    def __enter__(self):
+        for core in (SERVER_CORE, CLIENT_CORE) if self.wanted else ():
+            command = ["taskset", "-c", str(core), "chrt", "--idle", "0", "sh", "-c", "while :; do :; done"]
+            self.children.append(subprocess.Popen(command, start_new_session=True))
+        return self
+
+    def __exit__(self, *_):
+        for child in self.children:
+            end(child)
 
 
-def bout(binary, tool, seconds, listeners, folder, stalled=None):
+def spent(*running):
+    """Processor seconds of these processes, and of all that this one has waited for."""
+    waited = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return waited.ru_utime + waited.ru_stime + sum(map(used, running))
+
+
+def bout(binary, tool, seconds, listeners, folder, stalled=None, awake=False):
     """Runs a tool for so long against these listeners; `stalled` is when it is stopped, and for how long."""
     shutil.rmtree(folder, ignore_errors=True)
     os.makedirs(folder)
-    with FaultServer(binary, SERVER_CORE, folder, listeners) as server:
+    with Awake(awake) as awake, FaultServer(binary, SERVER_CORE, folder, listeners) as server:
+        running = [server.child, *awake.children]
         urls = [server.url(number) for number in range(len(listeners))]
         command = ["taskset", "-c", str(CLIENT_CORE), *tool.command(urls[0], seconds, folder, *urls[1:])]
-        ticks, before, begun = Ticks(), spent(server), time.monotonic()
+        ticks, before, begun = Ticks(), spent(*running), time.monotonic()
         with open(os.path.join(folder, "output"), "wb") as output:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -77,8 +95,8 @@ def bout(binary, tool, seconds, listeners, folder, stalled=None):
             thread.join()
         wall = time.monotonic() - begun
         busy, stolen = Ticks().shares_since(ticks)
-        # What was busy, and neither the tool nor the server.
-        foreign = busy * (os.cpu_count() or 1) - (spent(server) - before) / wall
+        # What was busy, and not ours.
+        foreign = busy * (os.cpu_count() or 1) - (spent(*running) - before) / wall
         if code:
             with open(os.path.join(folder, "output"), encoding="utf-8", errors="replace") as file:
                 raise Failed(f"{' '.join(command)}: exit code {code}: {file.read()[-1000:]}")

@@ -41,7 +41,8 @@ def options():
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--seconds", type=int, default=10, help="length of a bout with a rate (default 10)")
     parser.add_argument("--repeats", type=int, default=3, help="bouts of Squall with a freeze, and with a kill (default 3)")
-    parser.add_argument("--precise", type=int, default=4, help="bouts against the server's stamps (default 4)")
+    parser.add_argument("--precise", type=int, default=3, help="bouts against the server's stamps (default 3)")
+    parser.add_argument("--awake", type=int, default=2, help="the same with cores that are kept awake (default 2)")
     parser.add_argument("--precise-seconds", type=int, default=20, help="length of each of these (default 20)")
     parser.add_argument("--calm", type=float, default=180, help="most seconds to wait for a load below 0.5 (default 180)")
     return parser.parse_args()
@@ -61,11 +62,11 @@ class Bench:
         """Our own tool, with these streams."""
         return Squall(self.arguments.ours, *kinds, **told)
 
-    def bout(self, what, tool, seconds, listeners, stalled=None):
+    def bout(self, what, tool, seconds, listeners, **told):
         """One bout."""
         folder = os.path.join(self.arguments.work, "bout")
         while True:
-            done = bout(self.arguments.faultserver, tool, seconds, listeners, folder, stalled)
+            done = bout(self.arguments.faultserver, tool, seconds, listeners, folder, **told)
             say(f"{what}, {tool.name}: {done.foreign:.2f} cores busy with other work{', too noisy' if done.noisy else ''}")
             # Chosen by the noise, never by the result. On a machine that is always busy the patience soon ends.
             if not done.noisy or self.again >= AGAIN:
@@ -95,7 +96,7 @@ class Bench:
         ours = [self.squall("keptAlive"), *([self.squall("fresh", name="Squall, fresh")] if fresh else [])]
         for tool in [*ours, *self.peers(corrected)]:
             try:
-                done = self.bout(what, tool, seconds or self.seconds, [listener("web", **script)], stalled)
+                done = self.bout(what, tool, seconds or self.seconds, [listener("web", **script)], stalled=stalled)
                 rows.append(self.row(tool, done))
             except Failed as error:
                 # One tool that did not do its part leaves the others to be compared.
@@ -135,13 +136,14 @@ class Bench:
     def precise(self):
         """Squall alone on both streams against a quiet server, sample by sample."""
         results = []
-        for _ in range(self.arguments.precise):
+        for awake in [False] * self.arguments.precise + [True] * self.arguments.awake:
             tool = self.squall(*BOTH, rate=PRECISE_RATE)
             listeners = [listener(stream, work=PRECISE_WORK) for stream in BOTH]
-            done = self.bout("precision", tool, self.arguments.precise_seconds, listeners)
+            what = "precision, awake" if awake else "precision"
+            done = self.bout(what, tool, self.arguments.precise_seconds, listeners, awake=awake)
             for stream in tool.streams(done.folder):
                 result = truth.precision(stream, done.seen[stream.kind])
-                results.append({"stream": stream.kind, "noisy": done.noisy, **result})
+                results.append({"stream": stream.kind, "awake": awake, "noisy": done.noisy, **result})
         return results
 
 

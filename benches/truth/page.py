@@ -83,7 +83,7 @@ def truths(results):
 def ranged(values, form):
     """Median, least and most, in one cell."""
     least, median, most = min(values), statistics.median(values), max(values)
-    return f"{form(median)} ({form(least)} to {form(most)})"
+    return f"{form(median)} ({form(least)} to {form(most)})" if least != most else form(median)
 
 
 def micros(value):
@@ -106,25 +106,30 @@ def verdict(met):
     return "met" if met else "missed"
 
 
+# Of the bouts against the server's stamps: what is compared, and what it is called.
+PRECISE = (
+    ("error", "service time less the server's"),
+    ("there", "of this, until the server has it"),
+    ("back", "of this, from the answer until we have it"),
+    ("late", "lateness, by Squall"),
+    ("arrived", "lateness, by arrival at the server"),
+)
+
+
 def precise(results):
     """Service time and lateness against the server's stamps."""
-    runs = {name: [run for run in results["precise"] if run["stream"] == name] for name, _ in STREAMS}
+    series = [(label + (", awake" if awake else ""), name, awake) for awake in (False, True) for name, label in STREAMS]
+    runs = [[run for run in results["precise"] if (run["stream"], run["awake"]) == (name, awake)] for _, name, awake in series]
     rows = []
-    for key, what in (
-        ("error", "service time less the server's"),
-        ("late", "lateness, by Squall"),
-        ("arrived", "lateness, by arrival at the server"),
-    ):
+    for key, what in PRECISE:
         for share in ("p50", "p99", "max"):
-            cells = [ranged([run[key][share] for run in runs[name]], micros) for name, _ in STREAMS]
-            aim = ""
+            found = [[run[key][share] for run in one] for one in runs]
+            cells, aim = [ranged(values, micros) if values else "" for values in found], ""
             if (key, share) == ("error", "p99"):
-                medians = [statistics.median(run[key][share] for run in runs[name]) for name, _ in STREAMS]
-                aim = f"{ERROR_AIM_US} µs: " + ", ".join(verdict(median <= ERROR_AIM_US) for median in medians)
+                aim = f"{ERROR_AIM_US} µs: " + ", ".join(verdict(statistics.median(one) <= ERROR_AIM_US) for one in found if one)
             rows.append([f"{what}, {share}", *cells, aim])
-    lost = [str(sum(run["lost"] for run in runs[name])) for name, _ in STREAMS]
-    rows.append(["answers without a place in the server's log", *lost, "0"])
-    return table(["", *(label for _, label in STREAMS), "aim"], rows)
+    rows.append(["answers without a place in the server's log", *(str(sum(run["lost"] for run in one)) for one in runs), "0"])
+    return table(["", *(label for label, *_ in series), "aim"], rows)
 
 
 def dated(results):
@@ -213,7 +218,8 @@ def section(results):
         connections=CONNECTIONS, closed=CONNECTIONS_CLOSED, many=CONNECTIONS_MANY, timeout=TIMEOUT,
         slow=f"{truth.slow_ns() / 1e6:g} ms", foreign=FOREIGN_CORES, stolen=f"{STOLEN_SHARE * 100:g} %",
         quiet_length=told["quiet"], short=told["short"],
-        stall_length=told["stall"], repeats=len(results["frozen"]) // 2, precise_runs=len(results["precise"]) // 2,
+        stall_length=told["stall"], repeats=len(results["frozen"]) // 2, precise_runs=sum(not run["awake"] for run in results["precise"]) // 2,
+        awake_runs=sum(run["awake"] for run in results["precise"]) // 2,
         precise_rate=f"{results['precise_told']['rate']:,}", precise_work=f"{results['precise_told']['work'] * 1e3:g} ms",
         precise_length=results["precise_told"]["seconds"],
     )

@@ -62,18 +62,21 @@ admits, and fewer failures than the server has requests without an answer.
 
 ### Squall against the server's stamps
 
-Sample by sample: {precise_rate}/s on each of two streams at once, {precise_length} s, the server works for {precise_work}; median (least to most) of {precise_runs} bouts.
+Sample by sample: {precise_rate}/s on each of two streams at once, {precise_length} s, the server works for {precise_work}; median (least to most) of {precise_runs}
+bouts as the machine is, and of {awake_runs} with both cores kept from halting ("awake") by work that gives way to everything else.
 The server's service time runs from when it has read the request (fresh: from when it has accepted the connection) until just before
 it writes the answer. Ours runs from just before the send (fresh: before the connect) until the answer is read. So the difference
-holds the way there and back through the kernel, and the waking of both sides, and is never below 0: it bounds our error from above. Aims are for
-the median.
+holds the way there and back through the kernel, and the waking of both sides, and is never below 0: it bounds our error from above. The way
+there is the server's waking; the way back is ours. A virtual core that halts takes its time to wake up, which the awake bouts leave
+out. Aims are for the median.
 
 {precise}
 
 Outages and quantiles at {rate}/s, {repeats} bouts: in a freeze one stream at a time, in a kill both. An answer after {slow} counts as bad where the freeze is
 dated. The server's edges: in a freeze its first arrival that it kept for longer than that, and the first after the last such; in
 a kill its own work before the begin of the window (what is under way dies with it), and the end of the window. Instants are planned
-ones, one in each slot of {rate}/s. Aims are for the worst.
+ones, one in each slot of {rate}/s. When a freeze ends the server has a second's answers to write at once: what that takes is in its
+departures, and not in the calculation. Aims are for the worst.
 
 {dated}
 

@@ -70,12 +70,6 @@ class FaultServer:
         """Where a listener is."""
         return f"http://127.0.0.1:{self.ports[number]}/"
 
-    def used(self):
-        """Processor seconds so far."""
-        with open(f"/proc/{self.child.pid}/stat", encoding="ascii") as file:
-            fields = file.read().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
     def finish(self):
         """Ends the server, and reads its log by listener."""
         self.child.stdin.close()

@@ -5,8 +5,6 @@ import math
 from clients import SLOW, quantiles, rank
 from server import MS
 
-# How many arrivals around its turn are looked at for a request: more than ever overlap.
-AHEAD = 16
 
 
 def slow_ns():
@@ -33,34 +31,34 @@ def killed_quantiles(work, kill, length):
 class Pair:
     """A request as both sides saw it."""
 
-    def __init__(self, sample, begun, request):
-        self.planned, self.sent, self.done, _, self.reused = sample
-        self.begun, self.departed = begun, request["first"]
+    def __init__(self, sample, begun, departed):
+        self.planned, self.sent, self.done = sample[:3]
+        self.begun, self.departed = begun, departed
 
 
 def pairs(stream, seen):
     """Each good answer with the server's entry for it, and how many have none.
 
-    They are sent and arrive in the same order, but for a few that overlap: of the next arrivals that lie inside the client's own
-    interval, the one that fills most of it.
+    The server's interval lies inside the client's. Where requests overlap there is more than one way to pair them: the one sent last
+    has the fewest entries to choose from, so it chooses first, and takes the one that departed last, which suits the fewest others.
     """
-    entries = [request for request in seen.requests if request["first"] is not None]
-    taken, start, found, lost = [False] * len(entries), 0, [], 0
-    for sample in sorted(stream.good(), key=lambda one: one[1]):
-        while start < len(entries) and (taken[start] or entries[start]["arrived"] < sample[1]):
-            start += 1
-        best = None
-        for index in range(start, min(start + AHEAD, len(entries))):
-            request = entries[index]
-            begun = request["arrived"] if sample[4] else seen.accepted[request["connection"]]
-            inside = not taken[index] and sample[1] <= begun and request["first"] <= sample[2]
-            if inside and (best is None or request["first"] - begun > best[0]):
-                best = (request["first"] - begun, index, begun)
-        if best is None:
-            lost += 1
+    entries = [
+        (request["arrived"] if request["turn"] else seen.accepted[request["connection"]], request["first"])
+        for request in seen.requests
+        if request["first"] is not None
+    ]
+    entries.sort()
+    open_entries, found, lost = [], [], 0
+    for sample in sorted(stream.good(), key=lambda one: one[1], reverse=True):
+        while entries and entries[-1][0] >= sample[1]:
+            open_entries.append(entries.pop())
+        inside = [entry for entry in open_entries if entry[1] <= sample[2]]
+        if inside:
+            best = max(inside, key=lambda entry: entry[1])
+            open_entries.remove(best)
+            found.append(Pair(sample, *best))
         else:
-            taken[best[1]] = True
-            found.append(Pair(sample, best[2], entries[best[1]]))
+            lost += 1
     return found, lost
 
 
@@ -77,6 +75,8 @@ def precision(stream, seen):
         "requests": len(both),
         "lost": lost,
         "error": spread_of([(one.done - one.sent) - (one.departed - one.begun) for one in both]),
+        "there": spread_of([one.begun - one.sent for one in both]),
+        "back": spread_of([one.done - one.departed for one in both]),
         "late": spread_of([one.sent - one.planned for one in both]),
         "arrived": spread_of([one.begun - one.planned for one in both]),
     }
