@@ -63,6 +63,12 @@ bench-run: release ## Time whole runs beside Chaos Toolkit on the test bed, and 
 	@.ci/need go python3=python3-venv /usr/bin/time=time flock=util-linux
 	@benches/run/bench-run.sh "$(BED)" "$(CARGO_TARGET_DIR)/release/squall"
 
+.PHONY: bench-truth
+bench-truth: needs-build ## Hold Squall and other load tools to a server whose troubles are known, and write docs/measuring.md
+	@.ci/need go python3 taskset=util-linux flock=util-linux
+	cargo build --locked --release --example faultserver --example ours
+	@benches/truth/bench-truth.sh "$(CARGO_TARGET_DIR)/release/examples/faultserver" "$(CARGO_TARGET_DIR)/release/examples/ours"
+
 .PHONY: build
 build: needs-build ## Build the squall binary (development profile)
 	cargo build --locked

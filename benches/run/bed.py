@@ -6,16 +6,14 @@ import subprocess
 import threading
 import time
 
+from machine import Failed, busy_cores
+
 REPLICAS = 3
 # How long the workload may take to be whole again.
 PATIENCE = 90.0
 # A run begins on a machine where fewer cores than these are busy, if that comes to be within the seconds below.
 BUSY_CORES = 1.0
 QUIET_PATIENCE = 120.0
-
-
-class Failed(Exception):
-    """The benchmark can't go on."""
 
 
 def kubectl(*arguments):
@@ -119,22 +117,6 @@ class ReplicaWatch:
             if not self.grew.wait_for(lambda: found() is not None, timeout=patience):
                 raise Failed(f"no watch saw {replicas} replicas within {patience:.0f} s")
             return found()
-
-
-def busy_cores(seconds):
-    """How many cores were busy, on average, for so long."""
-
-    def ticks():
-        with open("/proc/stat", encoding="ascii") as file:
-            numbers = [int(field) for field in file.readline().split()[1:9]]
-        # The fourth and fifth are idle and waiting for a disk.
-        return sum(numbers), numbers[3] + numbers[4]
-
-    total, idle = ticks()
-    time.sleep(seconds)
-    later_total, later_idle = ticks()
-    share = 1 - (later_idle - idle) / max(1, later_total - total)
-    return share * (os.cpu_count() or 1)
 
 
 def quiet():

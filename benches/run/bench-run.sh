@@ -6,7 +6,8 @@
 # The bed is brought up if it is down, and then taken down again; if it was up before, it stays.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-here=benches/run
+here=benches/run name=bench-run
+source benches/common/common.sh
 bed=$1 squall=$2
 shift 2
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/squall/bench
@@ -15,11 +16,6 @@ label=squall.dev/bench=run
 # Far more than it takes: some ten minutes.
 longest=40m
 
-fail() {
-  echo "bench-run: $*" >&2
-  exit 1
-}
-
 # Whatever the pins are when the environment is used: it is made anew when they have changed.
 environment() {
   cmp --silent "$here/requirements.txt" "$cache/venv/requirements.txt" && return
@@ -27,14 +23,6 @@ environment() {
   python3 -m venv "$cache/venv"
   "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
   cp "$here/requirements.txt" "$cache/venv/requirements.txt"
-}
-
-# Only what the binary is made of: this script writes into the tree itself.
-commit() {
-  local changed
-  git rev-parse --short=12 HEAD || return
-  changed=$(git status --porcelain -- src Cargo.toml Cargo.lock)
-  [[ -z $changed ]] || echo " with uncommitted changes"
 }
 
 finish() {
@@ -57,9 +45,7 @@ stop() {
 }
 
 [[ -x $squall ]] || fail "$squall is not there: \`make release\` builds it"
-mkdir -p "$cache"
-exec 9>"$cache/lock"
-flock --nonblock 9 || fail "another one is running on this machine: one at a time"
+lock "$cache"
 environment
 
 there=0 brought='' work='' driver=''
@@ -72,9 +58,9 @@ trap stop INT TERM
 work=$(mktemp -d "$cache/work.XXXXXX")
 
 # No byte code into the tree. The lock is this script's: a child that outlives it must not hold it.
-timeout --kill-after=30s "$longest" "$bed" exec python3 -B "$here/measure.py" \
+timeout --kill-after=30s "$longest" "$bed" exec env PYTHONPATH=benches/common python3 -B "$here/measure.py" \
   --squall "$squall" --chaos "$cache/venv/bin/chaos" --work "$work" --label "$label" \
-  --commit "$(commit | tr -d '\n')" --page docs/benchmarks.md "$@" 9>&- &
+  --commit "$(commit_of src Cargo.toml Cargo.lock)" --page docs/benchmarks.md "$@" 9>&- &
 driver=$!
 # Not in the foreground, where bash would let a signal wait for its end.
 wait "$driver"

@@ -3,15 +3,15 @@
 import argparse
 import json
 import os
-import platform
 import signal
-import subprocess
 import sys
 import time
 
 import page
-from bed import REPLICAS, Failed, Place, ReplicaWatch, busy_cores, kubectl, quiet
-from tools import HERE, ChaosToolkit, Miscarried, Squall, end
+from bed import REPLICAS, Place, ReplicaWatch, kubectl, quiet
+from machine import Failed, busy_cores, calm, facts, told
+from processes import end
+from tools import HERE, ChaosToolkit, Miscarried, Squall
 
 # Runs of one series that may miscarry, and are made again, before the benchmark gives up.
 MISCARRIAGES = 3
@@ -35,14 +35,6 @@ def options():
     parser.add_argument("--recoveries", type=int, default=3, help="recoveries of each kind, after kill -9 (default 3)")
     parser.add_argument("--calm", type=float, default=180, help="most seconds to wait for a load below 1 (default 180)")
     return parser.parse_args()
-
-
-def calm(patience):
-    """The load average once it is below 1, or after waiting long enough: what ran before takes its time to go."""
-    end = time.monotonic() + patience
-    while os.getloadavg()[0] >= 1 and time.monotonic() < end:
-        time.sleep(2)
-    return os.getloadavg()
 
 
 class Bench:
@@ -149,26 +141,12 @@ class Bench:
         return results
 
 
-def machine(arguments, load, busy):
+def surroundings(arguments, load, busy):
     """What the figures depend on."""
-
-    def line(path, key):
-        with open(path, encoding="ascii", errors="replace") as file:
-            return next((text.split(":", 1)[1].strip() for text in file if text.startswith(key)), "unknown")
-
-    def told(*command):
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
-
     with open(os.path.join(HERE, "requirements.txt"), encoding="utf-8") as file:
         pins = dict(text.strip().split("==") for text in file if "==" in text)
-    server = json.loads(kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"]
-    return {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "cores": os.cpu_count(),
-        "cpu": line("/proc/cpuinfo", "model name"),
-        "memory": int(line("/proc/meminfo", "MemTotal").split()[0]) / 2**20,
-        "kernel": f"{platform.system()} {platform.release()}",
-        "kubernetes": server,
+    return facts() | {
+        "kubernetes": json.loads(kubectl("version", "-o", "json"))["serverVersion"]["gitVersion"],
         "nodes": len(kubectl("get", "nodes", "-o", "name").split()),
         "squall": f"{told(arguments.squall, '--version')}, commit {arguments.commit}",
         "size": os.path.getsize(arguments.squall),
@@ -185,14 +163,14 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = options()
     load = calm(arguments.calm)
-    facts = machine(arguments, load, busy_cores(3.0))
-    say(f"load {load[0]:.2f}, {facts['busy']:.2f} cores busy")
+    machine = surroundings(arguments, load, busy_cores(3.0))
+    say(f"load {load[0]:.2f}, {machine['busy']:.2f} cores busy")
     place = Place(arguments.label)
     place.deploy(os.path.join(HERE, "workload.yaml"))
     squall = Squall(arguments.squall, arguments.context, place, arguments.work)
     bench = Bench(place, squall, ChaosToolkit(arguments.chaos, place, arguments.work))
     results = {
-        "machine": facts,
+        "machine": machine,
         "forced": bench.pairs(0, arguments.pairs),
         "graceful": bench.pairs(30, arguments.pairs),
         "interrupts": bench.repeat("SIGINT", arguments.interrupts, bench.interrupt),

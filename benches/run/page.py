@@ -1,16 +1,11 @@
 """The section of docs/benchmarks.md that the figures make; nothing in it is written by hand."""
 
-import os
 import statistics
 
 from bed import BUSY_CORES
+from markdown import about, put, spread, table
 
-BEGIN, END = "<!-- bench-run:begin -->", "<!-- bench-run:end -->"
 NAMED_PINS = ("chaostoolkit", "chaostoolkit-lib", "chaostoolkit-kubernetes", "kubernetes")
-TITLE = """# Benchmarks
-
-Each section is written by the target that it names, from one run on the machine that it names; none is edited by hand.
-"""
 # What is aimed for, as a share of Chaos Toolkit's.
 AIM = {"wall": 0.10, "peak": 0.50}
 # In the order in which they happen: name, what it is.
@@ -24,17 +19,6 @@ PARTS = (
     ("after", "*after* (20 ms as written)"),
     ("ended", "to the exit: last requests, verdict, undo log closed, Lease given back, report files"),
 )
-
-
-def table(head, rows):
-    """A Markdown table."""
-    lines = ["| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows)]
-    return "\n".join(lines)
-
-
-def spread(values, form):
-    """Least, median and most."""
-    return [form(value) for value in (min(values), statistics.median(values), max(values))]
 
 
 def seconds(value):
@@ -111,8 +95,7 @@ def bed(facts, results):
     busy = results["busy"]
     above = sum(one >= BUSY_CORES for one in busy)
     rows = [
-        ["date", facts["date"]],
-        ["machine", f"{facts['cores']} cores ({facts['cpu']}), {facts['memory']:.1f} GiB, {facts['kernel']}"],
+        *about(facts),
         ["cluster", f"the test bed: Kubernetes {facts['kubernetes']}, {facts['nodes']} nodes on the same machine"],
         ["Squall", facts["squall"]],
         ["Chaos Toolkit", f"{pins}, {facts['python']}; everything pinned in `benches/run/requirements.txt`"],
@@ -185,14 +168,5 @@ A Deployment held at one replica of three by `scale`; the signal comes in the ho
 
 
 def write(path, results):
-    """Puts the section between its markers; other sections stay as they are."""
-    text = TITLE
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    if BEGIN not in text or END not in text:
-        text = f"{text.rstrip()}\n\n{BEGIN}\n{END}\n"
-    before, rest = text.split(BEGIN, 1)
-    after = rest.split(END, 1)[1]
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(f"{before}{BEGIN}\n{section(results)}{END}{after}")
+    """Puts the section between its markers."""
+    put(path, "bench-run", section(results))

@@ -9,7 +9,9 @@ import subprocess
 import threading
 import time
 
-from bed import Failed, kubectl, wait_for
+from bed import kubectl, wait_for
+from machine import Failed
+from processes import end
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 # Longer than any run lasts.
@@ -26,17 +28,6 @@ def instant(text):
     whole, _, fraction = text.removesuffix("Z").removesuffix("+00:00").partition(".")
     seconds = datetime.datetime.fromisoformat(whole + "+00:00").timestamp()
     return seconds + (float(f"0.{fraction}") if fraction else 0.0)
-
-
-def end(child):
-    """Ends a process with whatever it started, if it still runs: in order where it can, so that a held fault is taken back."""
-    if child.poll() is None:
-        os.killpg(child.pid, signal.SIGTERM)
-        try:
-            child.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
 
 
 def exit_code(child):
