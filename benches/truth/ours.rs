@@ -17,7 +17,8 @@ use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 use squall::measure::{Series, windows};
 use squall::probe::{
-    Ask, Class, Engine, Expectation, HttpAsk, Nanos, Outcome, Plan, ProbeConfig, Request, Sample, StreamKind,
+    Ask, Class, Engine, Expectation, HttpAsk, HttpVersion, Nanos, Outcome, Plan, ProbeConfig, Request, Sample,
+    StreamKind,
 };
 use squall::scalar::Rate;
 use tokio::time::Instant;
@@ -92,7 +93,13 @@ fn probe(text: &str, rate: Rate, timeout: Duration) -> Result<ProbeConfig, Box<d
         headers: http::HeaderMap::new(),
         body: bytes::Bytes::new(),
     };
-    let ask = HttpAsk { request, expect: Expectation::default(), ca_file: None };
+    let ask = HttpAsk {
+        version: HttpVersion::One,
+        request,
+        expect: Expectation::default(),
+        ca_file: None,
+        certificate_valid_for: None,
+    };
     Ok(ProbeConfig {
         name: "truth".to_owned(),
         rate,
@@ -100,6 +107,7 @@ fn probe(text: &str, rate: Rate, timeout: Duration) -> Result<ProbeConfig, Box<d
         streams: vec![stream.parse()?],
         ask: Ask::Http(Box::new(ask)),
         in_flight_max: None,
+        late_after: None,
     })
 }
 

@@ -31,15 +31,18 @@ pub struct ProbeConfig {
     pub ask: Ask,
     /// Requests in flight at most, per stream. By default twice what the rate and the timeout can bring about.
     pub in_flight_max: Option<usize>,
+    /// How late the engine may be before a request says nothing about its planned instant. By default a tenth of the timeout, but not
+    /// less than a millisecond, and not more than 25: lateness is part of the latency from the planned instant, and with a long
+    /// timeout a tenth of it would be sold as the service's own.
+    pub late_after: Option<Duration>,
 }
 
 impl ProbeConfig {
-    /// How late the engine may be before a request says nothing about its planned instant: a tenth of the timeout, but not
-    /// less than a millisecond, and not more than 25: lateness is part of the latency from the planned instant, and with a long
-    /// timeout a tenth of it would be sold as the service's own.
+    /// How late the engine may be before a request says nothing about its planned instant.
     #[must_use]
     pub fn lateness_max(&self) -> Duration {
-        (self.timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(25))
+        let usual = (self.timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(25));
+        self.late_after.unwrap_or(usual)
     }
 }
 
@@ -280,7 +283,8 @@ mod tests {
             let (name, rate) = ("web".to_owned(), "1/s".parse().unwrap());
             let timeout = Duration::from_millis(timeout);
             let ask = Ask::Tcp(TcpAsk { host: "web".to_owned(), port: 80 });
-            let config = ProbeConfig { name, rate, timeout, streams: Vec::new(), ask, in_flight_max: None };
+            let config =
+                ProbeConfig { name, rate, timeout, streams: Vec::new(), ask, in_flight_max: None, late_after: None };
             config.lateness_max().as_millis()
         };
         assert_eq!([bound(500), bound(200), bound(10), bound(2)], [25, 20, 1, 1]);

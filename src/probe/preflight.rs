@@ -249,6 +249,7 @@ mod tests {
                 certificate_valid_for: None,
             })),
             in_flight_max: None,
+            late_after: None,
         };
         explain(&config, bad(class), "the name does not exist", "")
     }

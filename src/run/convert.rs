@@ -33,7 +33,7 @@ pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
         Protocol::Dns(dns) => (sockets(dns.socket), Ask::Dns(dns_ask(dns))),
     };
     let (name, rate, timeout) = (probe.name.to_string(), probe.rate, probe.timeout.get());
-    Ok(ProbeConfig { name, rate, timeout, streams, ask, in_flight_max: None })
+    Ok(ProbeConfig { name, rate, timeout, streams, ask, in_flight_max: None, late_after: None })
 }
 
 fn connections(connection: Connection) -> Vec<StreamKind> {

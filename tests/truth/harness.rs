@@ -174,5 +174,5 @@ pub(crate) fn http_ask(url: &str) -> HttpAsk {
 /// A probe of one stream.
 pub(crate) fn probe(name: &str, rate: &str, timeout: Duration, stream: StreamKind, ask: Ask) -> ProbeConfig {
     let (name, rate) = (name.to_owned(), rate.parse().unwrap());
-    ProbeConfig { name, rate, timeout, streams: vec![stream], ask, in_flight_max: None }
+    ProbeConfig { name, rate, timeout, streams: vec![stream], ask, in_flight_max: None, late_after: Some(timeout / 10) }
 }

@@ -28,6 +28,7 @@ fn config(address: std::net::SocketAddr, expect: HealthState) -> ProbeConfig {
             expect,
         })),
         in_flight_max: None,
+        late_after: Some(LONG / 10),
     }
 }
 

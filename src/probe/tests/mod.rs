@@ -43,5 +43,6 @@ fn probe(url: &str, rate: &str, timeout: Duration, streams: &[StreamKind]) -> Pr
             certificate_valid_for: None,
         })),
         in_flight_max: None,
+        late_after: Some(timeout / 10),
     }
 }
