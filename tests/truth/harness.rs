@@ -58,8 +58,8 @@ impl Server {
             let seen = seen.entry(listener.clone()).or_default();
             match event {
                 Event::Connection { .. } => seen.connections += 1,
-                Event::Request { act, arrived, first, last, .. } => {
-                    seen.requests.push(Seized { act, arrived, first, last });
+                Event::Request { turn, act, arrived, first, last, .. } => {
+                    seen.requests.push(Seized { turn, act, arrived, first, last });
                 }
                 Event::Window { begun, complete, ending, ended, .. } => {
                     seen.windows.push([begun, complete, ending.unwrap(), ended.unwrap()]);
@@ -101,6 +101,8 @@ pub(crate) struct Seen {
 /// A request as the server saw it.
 #[derive(Debug, Clone)]
 pub(crate) struct Seized {
+    /// Its number on its connection, from 0.
+    pub(crate) turn: u64,
     pub(crate) act: String,
     pub(crate) arrived: u64,
     pub(crate) first: Option<u64>,

@@ -1,48 +1,48 @@
 //! HTTP/1.1, plain and over TLS: what each fault has to come to.
 
 use http::{HeaderName, HeaderValue};
-use squall::probe::{Ask, Class, StreamKind};
+use squall::probe::{Ask, Class, HttpVersion, StreamKind};
 
 use crate::harness::http_ask;
 use crate::matrix::Want::{Bad, Good, GoodThenGone, OneOf};
 use crate::matrix::{Row, Strikes, Want, both, hold};
 use crate::script::Protocol;
 
-const CLOSED: Want = Bad(Class::ResponseClosed, 0);
-const RESET: Want = Bad(Class::ResponseReset, 0);
-const SILENT: Want = Bad(Class::ResponseTimeout, 0);
-const MALFORMED: Want = Bad(Class::ResponseMalformed, 0);
+pub(crate) const CLOSED: Want = Bad(Class::ResponseClosed, 0);
+pub(crate) const RESET: Want = Bad(Class::ResponseReset, 0);
+pub(crate) const SILENT: Want = Bad(Class::ResponseTimeout, 0);
+pub(crate) const MALFORMED: Want = Bad(Class::ResponseMalformed, 0);
 /// The same, after the head.
 const CHUNK_MALFORMED: Want = Bad(Class::ResponseMalformed, 200);
-const CUT: Want = Bad(Class::BodyTruncated, 200);
-const BODY_RESET: Want = Bad(Class::BodyReset, 200);
-const BODY_SILENT: Want = Bad(Class::BodyTimeout, 200);
-const REUSED: Want = Bad(Class::ReusedClosed, 0);
-const TLS: Want = Bad(Class::TlsOther, 0);
+pub(crate) const CUT: Want = Bad(Class::BodyTruncated, 200);
+pub(crate) const BODY_RESET: Want = Bad(Class::BodyReset, 200);
+pub(crate) const BODY_SILENT: Want = Bad(Class::BodyTimeout, 200);
+pub(crate) const REUSED: Want = Bad(Class::ReusedClosed, 0);
+pub(crate) const TLS: Want = Bad(Class::TlsOther, 0);
 const ALERT: Want = Bad(Class::TlsAlert, 0);
 const TLS_CLOSED: Want = Bad(Class::TlsClosed, 0);
 const TLS_SILENT: Want = Bad(Class::TlsTimeout, 0);
 const CERTIFICATE: Want = Bad(Class::TlsCertificate, 0);
 
-const fn status(status: u16) -> Want {
+pub(crate) const fn status(status: u16) -> Want {
     Bad(Class::Status, status)
 }
 
-const NO_CONNECTION: &[Row] =
+pub(crate) const NO_CONNECTION: &[Row] =
     &[both("refused", Bad(Class::ConnectRefused, 0)), both("backlog-full", Bad(Class::ConnectTimeout, 0))];
 
 /// A reset that comes with the connection may find it opening, idle, or with the request on it.
 const ON_THE_WAY: Want = OneOf(&[Class::ConnectReset, Class::SendReset, Class::ResponseReset]);
 const TLS_ON_THE_WAY: Want = OneOf(&[Class::ConnectReset, Class::TlsClosed]);
 
-const CONNECTION: &[Row] = &[
+pub(crate) const CONNECTION: &[Row] = &[
     both("never-accepts", SILENT),
     both("accept-fin", CLOSED),
     both("accept-rst", ON_THE_WAY),
     both("accept-hang", SILENT),
 ];
 
-const HANDSHAKE: &[Row] = &[
+pub(crate) const HANDSHAKE: &[Row] = &[
     both("never-accepts", TLS_SILENT),
     both("accept-fin", TLS_CLOSED),
     both("accept-rst", TLS_ON_THE_WAY),
@@ -140,8 +140,9 @@ const OVER_TLS: &[Row] = &[
 ];
 
 /// Expects status, header and body of the server's right answer.
-fn ask(scheme: &str, port: u16) -> Ask {
+pub(crate) fn asks(version: HttpVersion, scheme: &str, port: u16) -> Ask {
     let mut ask = http_ask(&format!("{scheme}://127.0.0.1:{port}/truth"));
+    ask.version = version;
     let header = (HeaderName::from_static("x-truth"), HeaderValue::from_static("yes"));
     ask.expect.headers.push(header);
     ask.expect.body_contains = Some("truth".into());
@@ -150,7 +151,7 @@ fn ask(scheme: &str, port: u16) -> Ask {
 }
 
 /// A connection for each request, and connections that are kept.
-const STREAMS: [StreamKind; 2] = [StreamKind::Fresh, StreamKind::KeptAlive];
+pub(crate) const STREAMS: [StreamKind; 2] = [StreamKind::Fresh, StreamKind::KeptAlive];
 
 #[tokio::test]
 async fn http_faults_have_their_classes_and_no_request_is_sent_twice() {
@@ -160,7 +161,7 @@ async fn http_faults_have_their_classes_and_no_request_is_sent_twice() {
         (Strikes::Request, REQUEST),
         (Strikes::Request, PLAIN),
     ];
-    hold(("http", Protocol::Http), &STREAMS, &tables, |port| ask("http", port)).await;
+    hold(("http", Protocol::Http), &STREAMS, &tables, |port| asks(HttpVersion::One, "http", port)).await;
 }
 
 #[tokio::test]
@@ -171,5 +172,5 @@ async fn https_faults_have_their_classes_and_no_request_is_sent_twice() {
         (Strikes::Request, REQUEST),
         (Strikes::Request, OVER_TLS),
     ];
-    hold(("https", Protocol::Https), &STREAMS, &tables, |port| ask("https", port)).await;
+    hold(("https", Protocol::Https), &STREAMS, &tables, |port| asks(HttpVersion::One, "https", port)).await;
 }

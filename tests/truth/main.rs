@@ -7,6 +7,7 @@ mod dns;
 mod frames;
 mod harness;
 mod http;
+mod http2;
 mod matrix;
 mod script;
 mod stall;

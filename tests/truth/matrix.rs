@@ -49,10 +49,16 @@ pub(crate) enum Strikes {
     Connect,
     /// Connections as a whole, before any request.
     Connection,
+    /// The first request of each connection, unread; the server never lets it come to another.
+    Arrival,
     /// A datagram: every one of them.
     Datagram,
     /// A request; on a kept-alive stream the second one of each connection.
     Request,
+    /// The same, of several that share a connection: it goes on, and carries all that follow.
+    Stream,
+    /// The same, and the connection that it shares ends with it.
+    Last,
 }
 
 /// Both streams see the same.
@@ -97,7 +103,7 @@ impl Case {
 
     /// Whether the fault strikes the second request of each connection, and no other.
     fn on_second(&self) -> bool {
-        self.keeps() && self.strikes == Strikes::Request
+        self.keeps() && matches!(self.strikes, Strikes::Request | Strikes::Stream | Strikes::Last)
     }
 
     fn name(&self) -> String {
@@ -198,6 +204,10 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
         // So slow that no connection was idle when the next request was due.
         return Verdict::Spoilt;
     }
+    if on_second && case.strikes == Strikes::Last && seen.requests.iter().any(|request| request.turn > 1) {
+        // So slow that a third request was on its way before the second had ended the connection: it may come to anything.
+        return Verdict::Spoilt;
+    }
     // What crossed the end of its connection may have reached the server, which was too late then, or not.
     let crossed = samples.iter().filter(|sample| sample.outcome == CROSSED && on_second).count();
     let unseen = if case.want() == Want::GoodThenGone { crossed.saturating_sub(seen.acts("too-late")) } else { 0 };
@@ -205,10 +215,10 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
         Strikes::Connect => (0, 0),
         Strikes::Connection => (opened, 0),
         Strikes::Datagram => (0, samples.len()),
-        Strikes::Request => (opened, samples.len() - unseen),
+        _ => (opened, samples.len() - unseen),
     };
     let as_wanted = if on_second {
-        second_ones_are(case, samples, seen, unseen)
+        second_ones_are(case, samples, seen, unseen) && (case.strikes != Strikes::Stream || one_goes_on(samples))
     } else {
         (opened == samples.len() || matches!(case.strikes, Strikes::Connect | Strikes::Datagram))
             && samples.iter().all(|sample| case.want().met_by(sample.outcome))
@@ -242,4 +252,10 @@ fn second_ones_are(case: &Case, samples: &[Sample], seen: &Seen, unseen: usize) 
     let reused =
         |outcome: Outcome| outcome == Outcome::Good || samples.iter().all(|s| s.outcome != outcome || s.reused);
     samples.iter().all(|sample| right(sample.outcome) && reused(sample.outcome))
+}
+
+/// Whether nothing opened a connection once there was one that had answered.
+fn one_goes_on(samples: &[Sample]) -> bool {
+    let answered = samples.iter().map(|sample| sample.done).min();
+    samples.iter().all(|sample| sample.reused || Some(sample.sent) <= answered)
 }

@@ -58,7 +58,7 @@ fn bad(class: Class, status: u16) -> Answer {
 #[tokio::test]
 async fn an_answer_ends_in_the_class_of_what_is_wrong_with_it() {
     use HealthState::{NotServing, ServiceUnknown, Serving, Unknown};
-    let malformed = bad(Class::GrpcMalformed, 0);
+    let malformed = bad(Class::GrpcMalformed, 200);
     let html = [head(1, 200, &[("content-type", "text/html")], false), data(1, b"<p>", true)].concat();
     let no_status = [head(1, 200, GRPC, false), data(1, SERVING, true)].concat();
     let odd_trailers = [head(1, 200, GRPC, false), data(1, SERVING, false), head(1, 0, &[("x", "y")], true)].concat();
@@ -66,8 +66,8 @@ async fn an_answer_ends_in_the_class_of_what_is_wrong_with_it() {
         (answer(1, SERVING, "0"), Serving, Answer::Good),
         (answer(1, NOT_SERVING, "0"), NotServing, Answer::Good),
         (answer(1, b"\0\0\0\0\0", "0"), Unknown, Answer::Good),
-        (answer(1, NOT_SERVING, "0"), Serving, bad(Class::GrpcHealth, 0)),
-        (answer(1, SERVING, "0"), ServiceUnknown, bad(Class::GrpcHealth, 0)),
+        (answer(1, NOT_SERVING, "0"), Serving, bad(Class::GrpcHealth, 200)),
+        (answer(1, SERVING, "0"), ServiceUnknown, bad(Class::GrpcHealth, 200)),
         (trailers_only("5"), Serving, bad(Class::GrpcStatus, 5)),
         (trailers_only("5"), ServiceUnknown, Answer::Good),
         (trailers_only("12"), Serving, bad(Class::GrpcStatus, 12)),
@@ -76,8 +76,8 @@ async fn an_answer_ends_in_the_class_of_what_is_wrong_with_it() {
         (trailers_only("ok"), Serving, malformed),
         (no_status, Serving, malformed),
         (odd_trailers, Serving, malformed),
-        (html, Serving, bad(Class::GrpcMalformed, 200)),
-        (head(1, 200, &[("grpc-status", "0")], true), Serving, bad(Class::GrpcMalformed, 200)),
+        (html, Serving, malformed),
+        (head(1, 200, &[("grpc-status", "0")], true), Serving, malformed),
         (answer(1, b"\x01\0\0\0\x02\x08\x01", "0"), Serving, malformed),
         (answer(1, b"\0\0\0\0\x05\x08\x01", "0"), Serving, malformed),
         (answer(1, b"\0\0\0\0\x02\x08\x80", "0"), Serving, malformed),

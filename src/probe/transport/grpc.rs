@@ -15,7 +15,6 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 
 use super::Answer;
-use super::classify::bad;
 use super::endpoint::Endpoint;
 use super::target::USER_AGENT;
 use super::tls::Tls;
@@ -87,6 +86,7 @@ impl GrpcTarget {
 
     /// What a whole response comes to.
     pub(crate) fn judge(&self, head: &http::response::Parts, body: &[u8], trailers: Option<&HeaderMap>) -> Answer {
+        let bad = |class| Answer::Bad { class, status: head.status.as_u16() };
         // Without a message the status may stand in the head.
         let status = trailers.unwrap_or(&head.headers).get(STATUS);
         let status = status.and_then(|status| status.to_str().ok()?.parse().ok());

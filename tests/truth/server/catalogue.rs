@@ -45,6 +45,8 @@ pub(crate) enum Step {
     Notify,
     /// Writes a frame of HTTP/2: type, flags, where, payload.
     Frame(u8, u8, On, &'static [u8]),
+    /// Writes the beginning of a frame of the request's stream: type, flags, length of the whole payload, what there is of it.
+    Part(u8, u8, u8, &'static [u8]),
     /// Says that the connection of HTTP/2 goes away: up to which stream requests were seen to, and the reason.
     Goaway(Last, u32),
     /// Asks so many times whether anybody is there.

@@ -1,6 +1,6 @@
 //! HTTP/2: frames written byte by byte, right and wrong.
 
-use crate::catalogue::Step::{Fin, Frame, Goaway, Hang, Pings, Reset, Write};
+use crate::catalogue::Step::{Fin, Frame, Goaway, Hang, Part, Pings, Reset, Write};
 use crate::catalogue::{Fault, Last, Level, On, Step};
 
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -21,9 +21,9 @@ const END_HEADERS: u8 = 4;
 const OK: &[u8] = b"\x88\0\x07x-truth\x03yes";
 const HEAD: Step = Frame(HEADERS, END_HEADERS, On::Stream, OK);
 const BODY: Step = Frame(DATA, END_STREAM, On::Stream, b"truth");
-const PART: Step = Frame(DATA, 0, On::Stream, b"tru");
+const TRU: Step = Frame(DATA, 0, On::Stream, b"tru");
 /// A frame of five bytes, of which three come.
-const HALF_A_FRAME: Step = Write(b"\0\0\x05\0\0\0\0\0\x01tru");
+const HALF_A_FRAME: Step = Part(DATA, 0, 5, b"tru");
 
 const fn fault(name: &'static str, steps: &'static [Step]) -> Fault {
     Fault { name, level: Level::Request, steps }
@@ -85,7 +85,7 @@ pub(crate) const CONNECTION: &[Fault] = &[
     fault("frame-on-nothing", &[Frame(HEADERS, END_HEADERS, On::Connection, OK), Hang]),
     fault("frame-http1", &[Write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\ntruth"), Hang]),
     fault("head-undecodable", &[Frame(HEADERS, END_HEADERS, On::Stream, b"\xff\xff\xff\xff\xff\xff"), Hang]),
-    fault("head-fin", &[Write(b"\0\0\x40\x01\x04\0\0\0\x01\x88"), Fin]),
+    fault("head-fin", &[Part(HEADERS, END_HEADERS, 64, b"\x88"), Fin]),
 ];
 
 /// The sound beginning of a connection.
@@ -119,13 +119,13 @@ pub(crate) const FAULTS: &[Fault] = &[
     fault("header-other", &[Frame(HEADERS, END_HEADERS, On::Stream, b"\x88\0\x07x-truth\x02no"), BODY]),
     fault("body-other", &[HEAD, Frame(DATA, END_STREAM, On::Stream, b"lies")]),
     fault("body-none", &[only(OK)]),
-    fault("body-fin", &[HEAD, PART, Fin]),
-    fault("body-rst", &[HEAD, PART, Reset]),
-    fault("body-hang", &[HEAD, PART, Hang]),
+    fault("body-fin", &[HEAD, TRU, Fin]),
+    fault("body-rst", &[HEAD, TRU, Reset]),
+    fault("body-hang", &[HEAD, TRU, Hang]),
     fault("body-frame-fin", &[HEAD, HALF_A_FRAME, Fin]),
-    fault("body-stream-cancel", &[HEAD, PART, rst(b"\0\0\0\x08")]),
-    fault("body-stream-internal", &[HEAD, PART, rst(b"\0\0\0\x02")]),
-    fault("body-goaway", &[HEAD, PART, Goaway(Last::This, INTERNAL_ERROR), Fin]),
+    fault("body-stream-cancel", &[HEAD, TRU, rst(b"\0\0\0\x08")]),
+    fault("body-stream-internal", &[HEAD, TRU, rst(b"\0\0\0\x02")]),
+    fault("body-goaway", &[HEAD, TRU, Goaway(Last::This, INTERNAL_ERROR), Fin]),
     // `content-length: 9` over a body of five bytes.
     fault(
         "body-length-wrong",

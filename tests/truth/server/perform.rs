@@ -44,6 +44,11 @@ pub(crate) fn perform(steps: &[Step], wire: &mut Wire, stamps: &mut Stamps) -> N
                 let stream = if let On::Stream = on { wire.asked.stream } else { 0 };
                 write(wire, stamps, |wire| wire.write(&http2::frame(kind, flags, stream, payload)))
             }
+            Step::Part(kind, flags, length, payload) => {
+                let mut bytes = http2::frame(kind, flags, wire.asked.stream, payload);
+                bytes[2] = length;
+                write(wire, stamps, |wire| wire.write(&bytes))
+            }
             Step::Goaway(last, code) => {
                 let last = match last {
                     Last::None => 0,

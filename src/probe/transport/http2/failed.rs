@@ -56,6 +56,10 @@ fn class(error: &h2::Error, wire: &Wire, request: Option<&Request<'_>>) -> Class
         Some(_) => return Class::GoawayProcessed,
         None => {}
     }
+    // The peer has no use for what follows a request, like the acknowledgement of its settings; but that can be what meets the reset.
+    let facts = request.map(|request| (&request.lease.connection.facts, request.lease.stream));
+    let reset = facts.is_some_and(|(facts, _)| facts.reset());
+    let sent = facts.is_some_and(|(facts, stream)| facts.sent(stream));
     let in_body = request.is_some_and(|request| request.status.is_some());
     let unanswered = |request: &Request<'_>| {
         let Request { lease, reused, .. } = request;
@@ -65,9 +69,10 @@ fn class(error: &h2::Error, wire: &Wire, request: Option<&Request<'_>>) -> Class
         (Some(Failure::Tls), _) | (_, Some(Failure::Tls)) => Class::TlsOther,
         (Some(Failure::TimedOut), _) | (_, Some(Failure::TimedOut)) if in_body => Class::BodyTimeout,
         (Some(Failure::TimedOut), _) | (_, Some(Failure::TimedOut)) => Class::ResponseTimeout,
-        (Some(Failure::Closed), _) if in_body => Class::BodyTruncated,
+        (Some(Failure::Closed), _) if in_body && !reset => Class::BodyTruncated,
         (Some(Failure::Reset), _) | (_, Some(_)) if in_body => Class::BodyReset,
         _ if request.is_some_and(unanswered) => Class::ReusedClosed,
+        (_, Some(_)) if sent => Class::ResponseReset,
         (_, Some(_)) => Class::SendReset,
         (Some(Failure::Reset), None) => Class::ResponseReset,
         (Some(Failure::Closed), None) => Class::ResponseClosed,

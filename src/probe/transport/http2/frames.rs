@@ -1,4 +1,4 @@
-//! Looks at the frames that come in on an HTTP/2 connection, beside the library that works on them: which streams were answered, and
+//! Looks at the frames of an HTTP/2 connection, beside the library that works on them: which streams were answered, and
 //! what the peer said of its going away. The library tells a request that its connection ended, but not whether the peer had
 //! accepted it: that is the last stream id of a GOAWAY, and what a client has to know before it asks again.
 
@@ -11,12 +11,19 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::probe::transport::wire::Failure;
+
 /// Frame types of RFC 9113, section 6, that are looked at.
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 /// A frame's head: three bytes of length, type, flags, four bytes of stream id.
 const HEAD: usize = 9;
+/// Flag of the frame that ends a request.
+const END_STREAM: u8 = 1;
+/// Length of what a client says before its first frame.
+const PREFACE: usize = 24;
 /// The highest bit of a stream id is reserved.
 const STREAM_ID: u32 = 0x7fff_ffff;
 
@@ -26,6 +33,8 @@ pub(super) struct Facts {
     settings: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     answered: RefCell<BTreeSet<u32>>,
+    sent: RefCell<BTreeSet<u32>>,
+    reset: Cell<bool>,
 }
 
 impl Facts {
@@ -45,8 +54,19 @@ impl Facts {
         self.answered.borrow().contains(&stream)
     }
 
+    /// Whether all of a request was written.
+    pub(super) fn sent(&self, stream: u32) -> bool {
+        self.sent.borrow().contains(&stream)
+    }
+
+    /// Whether a write met a reset while the peer's side was still open.
+    pub(super) fn reset(&self) -> bool {
+        self.reset.get()
+    }
+
     /// Nobody will ask about a stream any more.
     pub(super) fn forget(&self, stream: u32) {
+        self.sent.borrow_mut().remove(&stream);
         self.answered.borrow_mut().remove(&stream);
     }
 
@@ -112,16 +132,64 @@ impl Reader {
     }
 }
 
-/// A byte stream whose incoming frames are noted.
+/// Finds the ends of requests in what is written.
+#[derive(Debug)]
+struct Writer {
+    head: [u8; HEAD],
+    have: usize,
+    /// What is still to be written of the preface or of the frame under way.
+    left: usize,
+}
+
+impl Writer {
+    fn wrote(&mut self, bytes: &[u8], facts: &Facts) {
+        for byte in bytes {
+            if self.left > 0 {
+                self.left -= 1;
+            } else if let Some(place) = self.head.get_mut(self.have) {
+                *place = *byte;
+                self.have += 1;
+            }
+            let [a, b, c, kind, flags, id @ ..] = self.head;
+            if self.have == HEAD {
+                self.left = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
+                self.have = HEAD + 1;
+            }
+            if self.have > HEAD && self.left == 0 {
+                self.have = 0;
+                if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+                    facts.sent.borrow_mut().insert(u32::from_be_bytes(id) & STREAM_ID);
+                }
+            }
+        }
+    }
+}
+
+/// A byte stream whose frames are noted.
 pub(super) struct Tapped<S> {
     inner: S,
     reader: Reader,
+    writer: Writer,
+    ended: bool,
     facts: Rc<Facts>,
 }
 
 impl<S> Tapped<S> {
     pub(super) fn new(inner: S, facts: Rc<Facts>) -> Self {
-        Self { inner, reader: Reader::default(), facts }
+        let writer = Writer { head: [0; HEAD], have: 0, left: PREFACE };
+        Self { inner, reader: Reader::default(), writer, ended: false, facts }
+    }
+
+    /// A write that meets a reset counts as done: what the peer said before that is still to be read, and says what became of the
+    /// requests. The end of reading then ends the connection.
+    fn past_reset(&self, result: io::Result<usize>, all: usize) -> io::Result<usize> {
+        match result {
+            Err(error) if !self.ended && Failure::of(&error) == Failure::Reset => {
+                self.facts.reset.set(true);
+                Ok(all)
+            }
+            result => result,
+        }
     }
 }
 
@@ -129,7 +197,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        let Self { reader, facts, .. } = &mut *self;
+        let Self { reader, facts, ended, .. } = &mut *self;
+        *ended = buf.filled().len() == before;
         reader.read(buf.filled().get(before..).unwrap_or_default(), facts);
         Poll::Ready(Ok(()))
     }
@@ -137,7 +206,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tapped<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        if self.facts.reset() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let result = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        let Self { writer, facts, .. } = &mut *self;
+        writer.wrote(result.as_ref().ok().and_then(|count| buf.get(..*count)).unwrap_or_default(), facts);
+        Poll::Ready(self.past_reset(result, buf.len()))
     }
 
     fn poll_write_vectored(
@@ -145,7 +220,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let all = bufs.iter().map(|buf| buf.len()).sum();
+        if self.facts.reset() {
+            return Poll::Ready(Ok(all));
+        }
+        let result = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
+        let Self { writer, facts, .. } = &mut *self;
+        let mut left = result.as_ref().map_or(0, |count| *count);
+        for buf in bufs {
+            let count = left.min(buf.len());
+            writer.wrote(buf.get(..count).unwrap_or_default(), facts);
+            left -= count;
+        }
+        Poll::Ready(self.past_reset(result, all))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -153,7 +240,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tapped<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        if self.facts.reset() {
+            return Poll::Ready(Ok(()));
+        }
+        let result = ready!(Pin::new(&mut self.inner).poll_flush(cx));
+        Poll::Ready(self.past_reset(result.map(|()| 0), 0).map(drop))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -185,6 +276,19 @@ mod tests {
         assert_eq!(facts.last_stream(), Some(5), "the reserved bit is not part of it");
         facts.forget(3);
         assert!(!facts.answered(3));
+    }
+
+    #[test]
+    fn a_request_is_sent_with_its_last_byte() {
+        let facts = Facts::default();
+        let mut writer = Writer { head: [0; HEAD], have: 0, left: PREFACE };
+        writer.wrote(&[0; PREFACE], &facts);
+        writer.wrote(b"\0\0\0\x04\0\0\0\0\0\0\0\x02\x01\x05\0\0\0\x01a", &facts);
+        assert!(!facts.sent(1));
+        writer.wrote(b"b\0\0\x01\x01\x04\0\0\0\x03c\0\0\0\0\x01\0\0\0\x03", &facts);
+        assert!(facts.sent(1) && facts.sent(3));
+        facts.forget(3);
+        assert!(!facts.sent(3));
     }
 
     proptest! {
