@@ -32,7 +32,7 @@ pub struct ProbeConfig {
     /// Requests in flight at most, per stream. By default twice what the rate and the timeout can bring about.
     pub in_flight_max: Option<usize>,
     /// How late the engine may be before a request says nothing about its planned instant. By default a tenth of the timeout, but not
-    /// less than a millisecond, and not more than 25: lateness is part of the latency from the planned instant, and with a long
+    /// less than a millisecond, and not more than 100: lateness is part of the latency from the planned instant, and with a long
     /// timeout a tenth of it would be sold as the service's own.
     pub late_after: Option<Duration>,
 }
@@ -41,7 +41,7 @@ impl ProbeConfig {
     /// How late the engine may be before a request says nothing about its planned instant.
     #[must_use]
     pub fn lateness_max(&self) -> Duration {
-        let usual = (self.timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(25));
+        let usual = (self.timeout / 10).clamp(Duration::from_millis(1), Duration::from_millis(100));
         self.late_after.unwrap_or(usual)
     }
 }
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn lateness_is_bounded_by_a_tenth_of_the_timeout_between_one_millisecond_and_25() {
+    fn lateness_is_bounded_by_a_tenth_of_the_timeout_between_1_and_100_milliseconds() {
         let bound = |timeout| {
             let (name, rate) = ("web".to_owned(), "1/s".parse().unwrap());
             let timeout = Duration::from_millis(timeout);
@@ -287,7 +287,7 @@ mod tests {
                 ProbeConfig { name, rate, timeout, streams: Vec::new(), ask, in_flight_max: None, late_after: None };
             config.lateness_max().as_millis()
         };
-        assert_eq!([bound(500), bound(200), bound(10), bound(2)], [25, 20, 1, 1]);
+        assert_eq!([bound(3_000), bound(500), bound(10), bound(2)], [100, 50, 1, 1]);
     }
 
     #[test]

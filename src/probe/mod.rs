@@ -10,7 +10,7 @@
 //!   not sent and is unknown: there is no burst after a stall. One that went out too late all the same is client-late. One
 //!   that was in flight during a stall, or whose time was lost to many short ones, is unknown: its answer may have lain there
 //!   unread. No descriptor, no port, no buffer: unknown, with the reason counted. "Too late" is more than a tenth of the
-//!   timeout, between 1 and 25 ms.
+//!   timeout, between 1 and 100 ms.
 //! - **Nothing queues.** Above the cap on requests in flight a slot is capped, and counted.
 //!
 //! # How it is built

@@ -11,7 +11,7 @@
 //	/readyz   200 once ready, 503 while it drains
 //	/livez    200 from the start
 //
-// On the same port it speaks HTTP/2 without TLS (prior knowledge), and gRPC's health service there: SERVING when /readyz is 200.
+// On the same port it speaks HTTP/2 without TLS (prior knowledge), and gRPC's health service there: SERVING when /healthz is 200.
 //
 // On SIGTERM it keeps serving for --drain, then finishes what is in flight and exits with 0. With --drain 0 it is as rude as a
 // server without a signal handler: connections and listener die at once.
@@ -150,7 +150,7 @@ func (s *shop) health(w http.ResponseWriter, r *http.Request) {
 	const serving, notServing = 1, 2
 	_, _ = io.Copy(io.Discard, r.Body)
 	state := byte(notServing)
-	if s.ready.Load() && !s.draining.Load() {
+	if s.ready.Load() {
 		state = serving
 	}
 	w.Header().Set("Content-Type", "application/grpc")
