@@ -61,12 +61,14 @@ impl Attempt for HttpTransport {
         let looked_at = expect.body_contains.is_some() && wrong.is_none();
         let beginning = read_to_end(body, looked_at).await;
         let beginning = match (beginning, wrong) {
-            (Ok(beginning), _) => beginning,
+            (Ok(beginning), _) => {
+                progress.complete(connection.wire.times());
+                beginning
+            }
             // The head has already told what the request came to.
             (Err(_), Some(_)) => Vec::new(),
             (Err(error), None) => return Err(Failed::body(error, &connection.wire, status)),
         };
-        progress.complete(connection.wire.times());
         let wrong = wrong.or_else(|| expect.judge_body(&beginning));
         let answer = wrong.map_or(Answer::Good, |class| Answer::Bad { class, status });
         Ok((answer, connection))

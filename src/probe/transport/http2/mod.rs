@@ -150,7 +150,9 @@ impl Attempt for Http2Transport {
         progress.status.set(status);
         let wrong = inner.asked.judge_head(&head);
         let body = read_to_end(body, wrong.is_none() && inner.asked.looks_at_body()).await;
-        progress.complete(times);
+        if body.is_ok() {
+            progress.complete(times);
+        }
         lease.settle();
         let answer = match (wrong, body) {
             // The head has already told what the request came to.
