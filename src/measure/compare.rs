@@ -9,7 +9,7 @@ use std::ops::Range;
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-use super::blocks::{Blocks, LEAST_TAIL, LEAST_UNITS, design_effect, per_second};
+use super::blocks::{Blocks, LEAST_TAIL, LEAST_UNITS, per_unit, worth};
 use super::phase::Counts;
 use super::series::{Phases, Row, Seen, Series, float, seconds};
 use super::stats;
@@ -28,6 +28,9 @@ const SLOWER: f64 = 0.1;
 const LATER: f64 = 0.001;
 /// How much less success still counts as not worse: a tenth of a percentage point.
 const FEWER: f64 = 0.001;
+
+/// Why a phase of fewer than [`LEAST_UNITS`] supports no interval.
+const TOO_SHORT: &str = "it needs 10 s in each phase";
 
 /// The quantiles that are compared.
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
@@ -73,23 +76,23 @@ fn success(before: &[Row], after: &[Row]) -> Option<Shift> {
         return None;
     }
     // A phase without a failure has no burst to learn from; the other one's stand for both.
-    let effect = design_effect(&[before, after].map(|rows| per_second(rows, |row| row.seen() == Seen::Bad)));
+    let worth = worth(&[before, after].map(|rows| per_unit(rows, |row| row.seen() == Seen::Bad)));
     let share = |counts: Counts| float(counts.good) / float(counts.seen());
-    let sample = |counts: Counts| float(counts.seen()) / effect;
-    let (low, high) = stats::difference_interval((share(old), sample(old)), (share(new), sample(new)));
-    let standing = match () {
-        () if low >= -FEWER => Standing::NotWorse,
-        () if high < -FEWER => Standing::Worse,
-        () => Standing::CantTell,
+    let sample = |counts: Counts, worth: f64| (share(counts), float(counts.seen()) * worth);
+    let interval = worth.map(|worth| stats::difference_interval(sample(old, worth), sample(new, worth)));
+    let standing = match interval {
+        Some((low, _)) if low >= -FEWER => Standing::NotWorse,
+        Some((_, high)) if high < -FEWER => Standing::Worse,
+        _ => Standing::CantTell,
     };
     Some(Shift {
         measure: "success".to_owned(),
         before: share(old),
         after: share(new),
-        interval: Some((low, high)),
+        interval,
         margin: FEWER,
         standing,
-        reason: String::new(),
+        reason: if interval.is_none() { TOO_SHORT.to_owned() } else { String::new() },
     })
 }
 
@@ -119,7 +122,7 @@ impl Part {
     /// Why this phase can't support an interval for a quantile.
     fn lacks(&self, quantile: f64) -> Option<&'static str> {
         if self.blocks.units() < LEAST_UNITS {
-            return Some("it needs 10 s in each phase");
+            return Some(TOO_SHORT);
         }
         (self.blocks.tail(quantile) < LEAST_TAIL).then_some("too few seconds hold its slowest requests")
     }

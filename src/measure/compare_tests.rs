@@ -1,8 +1,8 @@
 use rand::RngExt as _;
 
 use super::*;
-use crate::measure::testing::{MS, S, Script};
-use crate::probe::{Outcome, Sample, Steps};
+use crate::measure::testing::{MS, S, Script, bad, latency, normal, simulated};
+use crate::probe::Outcome;
 
 /// Of simulated runs without a shift: the share of intervals that hold 0, and of runs that have one, for a quantile.
 struct Found {
@@ -27,40 +27,9 @@ fn simulate(seed: u64, burst: f64) -> impl Fn(&str) -> Found {
     }
 }
 
-/// A standard normal deviate (Box and Muller, 1958).
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
-    let (a, b): (f64, f64) = (rng.random(), rng.random());
-    (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a simulated latency, not negative")]
-fn nanos(seconds: f64) -> Nanos {
-    (seconds * 1e9) as Nanos
-}
-
 /// Log-normal latencies around 5 ms. With `burst`, what lies within the same second, cut anywhere, shares a part of its fate.
 fn latencies(rng: &mut ChaCha8Rng, secs: u64, rate: u64, burst: f64) -> Part {
-    let shift: f64 = rng.random();
-    let mut rows = Vec::new();
-    let mut common = (u64::MAX, 0.0);
-    for slot in 0..secs * rate {
-        let planned = slot * S / rate;
-        let second = (planned + nanos(shift)) / S;
-        if common.0 != second {
-            common = (second, normal(rng));
-        }
-        let log = 0.4 * (burst.sqrt() * common.1 + (1.0 - burst).sqrt() * normal(rng));
-        let done = planned + nanos(0.005 * log.exp());
-        rows.push(Row::of(&Sample {
-            slot,
-            planned,
-            sent: planned,
-            done,
-            outcome: Outcome::Good,
-            reused: false,
-            steps: Steps::default(),
-        }));
-    }
+    let rows = simulated(rng, (rate, secs), normal, |rng, shared| (Outcome::Good, latency(rng, burst, shared)));
     Part::of(&rows, &(0..secs * S))
 }
 
@@ -90,38 +59,17 @@ fn differences_of_success_cover_failures_that_come_together() {
     // A minute at 50/s before and after; every request of a second, cut anywhere, fails with a chance of its own.
     let mut rng = ChaCha8Rng::seed_from_u64(53);
     let mut phase = |failing: f64, together: bool| {
-        let mut rows = Vec::new();
-        let cut: f64 = rng.random();
-        let mut common = (u64::MAX, 0.0);
-        for slot in 0..3_000 {
-            let planned = slot * 20 * MS;
-            let second = (planned + nanos(cut)) / S;
-            if common.0 != second {
-                // One second in five has all the failures.
-                let chance = if !together {
-                    failing
-                } else if rng.random::<f64>() < 0.2 {
-                    5.0 * failing
-                } else {
-                    0.0
-                };
-                common = (second, chance);
-            }
-            let bad = Outcome::Bad { class: crate::probe::Class::ConnectRefused, status: 0 };
-            let outcome = if rng.random::<f64>() < common.1 { bad } else { Outcome::Good };
-            rows.push(Row::of(&Sample {
-                slot,
-                planned,
-                sent: planned,
-                done: planned,
-                outcome,
-                reused: false,
-                steps: Steps::default(),
-            }));
-        }
-        rows
+        // One second in five has all the failures.
+        let chance = |rng: &mut ChaCha8Rng| match rng.random::<f64>() < 0.2 {
+            _ if !together => failing,
+            true => 5.0 * failing,
+            false => 0.0,
+        };
+        simulated(&mut rng, (50, 60), chance, |rng, chance| {
+            (if rng.random::<f64>() < chance { bad(0) } else { Outcome::Good }, 0)
+        })
     };
-    for (together, band) in [(false, 0.94..=0.975), (true, 0.93..=0.985)] {
+    for (together, band) in [(false, 0.94..=0.965), (true, 0.93..=0.985)] {
         let mut covered = 0;
         for _ in 0..1_000 {
             let (old, new) = (phase(0.02, together), phase(0.05, together));

@@ -45,7 +45,8 @@ fn success_is_judged_per_phase_with_its_interval() {
         "success was 97.42 %, below 99.9 %: 103 of 4,000 failed (connect-refused 100, status-503 3)"
     );
     let (low, high) = found[1].interval.unwrap();
-    assert!(low < 0.974 && 0.975 < high && high < 0.98);
+    // A hundred failures in a row are one sight of failing.
+    assert!(low < 0.95 && 0.99 < high, "{low} {high}");
 }
 
 #[test]

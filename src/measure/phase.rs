@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::blocks::{per_unit, worth};
 use super::distribution::{Ranks, nth, seconds_of};
 use super::series::{Row, Seen, float, nanos, seconds};
 use super::tolerance::{caps, latency_meets, meets};
@@ -81,8 +82,9 @@ pub(super) struct Reading {
     pub(super) tally: Tally,
     /// The slots that the value comes from: of the phase, or of its worst window.
     pub(super) counts: Counts,
-    /// How many of the seen ones are on the tolerance's side by themselves.
-    pub(super) within: u64,
+    /// The 95 % interval of the share that is on the tolerance's side by itself. Where it can't be told how the requests come
+    /// together, they are taken as independent: what was seen to deviate has deviated.
+    pub(super) within: Option<(f64, f64)>,
     /// Where the worst window begins, with `over`.
     pub(super) window_from: Option<Nanos>,
 }
@@ -120,14 +122,16 @@ pub(super) fn read(tolerance: &Tolerance, rate: Rate, rows: &[Row], bounds: &Ran
     }
 }
 
-/// How many of the seen slots meet the tolerance by themselves: good ones for `success`, fast ones for a quantile.
-fn within(tolerance: &Tolerance, rows: &[Row]) -> u64 {
-    let on_its_side = |row: &&Row| match (row.seen(), tolerance.measure) {
+/// The share of the seen slots that meet the tolerance by themselves: good ones for `success`, fast ones for a quantile.
+fn within(tolerance: &Tolerance, rows: &[Row]) -> Option<(f64, f64)> {
+    let on_its_side = |row: &Row| match (row.seen(), tolerance.measure) {
         (Seen::Good, Measure::Quantile(_) | Measure::Max) => latency_meets(tolerance, Some(row.response)),
         (Seen::Bad, Measure::Quantile(_) | Measure::Max) => latency_meets(tolerance, None),
         (seen, _) => seen == Seen::Good,
     };
-    rows.iter().filter(|row| row.seen() != Seen::Unseen).filter(on_its_side).count() as u64
+    let units = per_unit(rows, on_its_side);
+    let (hits, samples) = units.iter().fold((0, 0), |(hits, samples), unit| (hits + unit.0, samples + unit.1));
+    stats::share_interval(hits, samples, worth(&[units]).unwrap_or(1.0))
 }
 
 /// The value of a measure from counts and from the latency of each rank among the good.
@@ -157,14 +161,15 @@ fn value_of(
 }
 
 /// All slots of a phase, with the latencies of the good in ascending order.
-struct Whole {
+struct Whole<'a> {
+    rows: &'a [Row],
     counts: Counts,
     latencies: Vec<Nanos>,
 }
 
-impl Whole {
-    fn of(rows: &[Row]) -> Self {
-        Self { counts: Counts::of(rows), latencies: latencies(rows) }
+impl<'a> Whole<'a> {
+    fn of(rows: &'a [Row]) -> Self {
+        Self { rows, counts: Counts::of(rows), latencies: latencies(rows) }
     }
 
     fn value(&self, measure: Measure, rate: Rate, unseen: Unseen) -> f64 {
@@ -172,16 +177,28 @@ impl Whole {
     }
 
     fn interval(&self, measure: Measure) -> Option<(f64, f64)> {
+        let n = self.counts.seen();
         match measure {
-            Measure::Success => stats::share_interval(self.counts.good, self.counts.seen()),
+            Measure::Success => {
+                // Where all are alike there is nothing to come together, however short the phase.
+                let alike = self.counts.good == 0 || self.counts.bad == 0;
+                let worth = if alike { 1.0 } else { worth(&[per_unit(self.rows, is_good)])? };
+                stats::share_interval(self.counts.good, n, worth)
+            }
             Measure::Quantile(quantile) => {
-                let (low, high) = stats::quantile_ranks(self.counts.seen(), quantile)?;
+                let value = nth(&self.latencies, stats::rank(quantile, n))?;
+                let within = |row: &Row| row.seen() == Seen::Good && row.response <= value;
+                let (low, high) = stats::quantile_ranks_of(n, quantile, worth(&[per_unit(self.rows, within)])?)?;
                 // A bound among the bad requests has no number.
                 Some((seconds(nth(&self.latencies, low)?), seconds(nth(&self.latencies, high)?)))
             }
             _ => None,
         }
     }
+}
+
+fn is_good(row: &Row) -> bool {
+    row.seen() == Seen::Good
 }
 
 fn latencies(rows: &[Row]) -> Vec<Nanos> {
@@ -267,7 +284,7 @@ impl<'a> Sliding<'a> {
 /// Whether a sample that is too small to show that the tolerance holds still shows that it does not: the whole 95 % interval
 /// of the share on the tolerance's side lies beyond what the tolerance asks.
 pub(super) fn surely_misses(tolerance: &Tolerance, reading: &Reading) -> bool {
-    let Some((low, high)) = stats::share_interval(reading.within, reading.counts.seen()) else {
+    let Some((low, high)) = reading.within else {
         return false;
     };
     match tolerance.measure {
@@ -280,116 +297,5 @@ pub(super) fn surely_misses(tolerance: &Tolerance, reading: &Reading) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::measure::testing::{MS, S, Script, at_most, over, ratio};
-    use crate::probe::Outcome;
-    use crate::scalar::Comparison;
-
-    fn rate() -> Rate {
-        "100/s".parse().unwrap()
-    }
-
-    fn whole(tolerance: &Tolerance, script: &Script) -> Reading {
-        let series = script.finished();
-        read(tolerance, rate(), series.rows(), &(0..series.settled_until()))
-    }
-
-    #[test]
-    fn a_bad_request_ranks_above_every_latency() {
-        let p99 = at_most(Measure::Quantile(0.99), Duration::from_millis(100));
-        let script = Script::at("100/s").each(980, Outcome::Good, 50 * MS).each(10, Outcome::Good, 400 * MS);
-        assert_eq!(whole(&p99, &script.clone().bad(10)).value, Some(0.4));
-        assert_eq!(whole(&p99, &script.clone().bad(20)).value, Some(f64::INFINITY));
-        assert_eq!(whole(&at_most(Measure::Max, Duration::ZERO), &script).value, Some(0.4));
-    }
-
-    #[test]
-    fn a_quantile_has_its_interval_and_refuses_one_among_the_bad() {
-        let p90 = at_most(Measure::Quantile(0.9), Duration::ZERO);
-        let mut script = Script::at("100/s");
-        for i in 1..=1_000 {
-            script = script.each(1, Outcome::Good, i * MS);
-        }
-        let reading = whole(&p90, &script);
-        assert_eq!(reading.value, Some(0.9));
-        assert_eq!(reading.interval, Some((0.881, 0.919)));
-        assert_eq!(whole(&p90, &script.bad(100)).interval, None);
-    }
-
-    #[test]
-    fn downtime_is_the_bad_share_of_the_rate() {
-        let downtime = at_most(Measure::Downtime, Duration::ZERO);
-        let reading = whole(&downtime, &Script::at("100/s").good(300).bad(50).unknown(10));
-        assert_eq!((reading.value, reading.extremes), (Some(0.5), (0.5, 0.6)));
-    }
-
-    #[test]
-    fn the_worst_window_is_found_where_it_is() {
-        let tolerance = over(ratio(Comparison::AtLeast, 0.9), Duration::from_secs(1));
-        let reading = whole(&tolerance, &Script::at("100/s").good(333).bad(60).good(307));
-        assert_eq!(reading.value, Some(0.4));
-        assert_eq!(reading.window_from, Some(2_930 * MS));
-        // The last window ends with the phase.
-        assert_eq!(whole(&tolerance, &Script::at("100/s").good(500).bad(30)).value, Some(0.7));
-        // No window fits.
-        assert_eq!(whole(&tolerance, &Script::at("100/s").good(99)).value, None);
-    }
-
-    #[test]
-    fn a_window_with_a_stalled_probe_makes_no_deviation() {
-        let tolerance = over(ratio(Comparison::AtLeast, 0.9), Duration::from_secs(1));
-        let reading = whole(&tolerance, &Script::at("100/s").good(500).bad(1).unknown(99).good(9_400));
-        // The one failure among the 98 good ones before it and the first slot in the dark.
-        assert_eq!(reading.value, Some(98.0 / 99.0));
-        assert!(reading.tally.covered());
-    }
-
-    #[test]
-    fn a_small_sample_can_still_show_a_miss() {
-        let success = ratio(Comparison::AtLeast, 0.99);
-        assert!(surely_misses(&success, &whole(&success, &Script::at("100/s").good(10).bad(10))));
-        assert!(!surely_misses(&success, &whole(&success, &Script::at("100/s").good(19).bad(1))));
-        let p99 = at_most(Measure::Quantile(0.99), Duration::from_millis(100));
-        let slow = |n| Script::at("100/s").good(50).each(n, Outcome::Good, 200 * MS);
-        assert!(surely_misses(&p99, &whole(&p99, &slow(10))));
-        assert!(!surely_misses(&p99, &whole(&p99, &slow(1))));
-    }
-
-    proptest! {
-        #[test]
-        fn sliding_agrees_with_looking_at_every_window(
-            outcomes in prop::collection::vec((0u8..6, 1u64..50), 30..150),
-            window in 50u64..900,
-            q in prop::sample::select(vec![0.5, 0.9, 0.99]),
-        ) {
-            let mut script = Script::at("100/s");
-            for &(kind, after) in &outcomes {
-                script = if kind == 0 { script.bad(1) } else { script.each(1, Outcome::Good, after * MS) };
-            }
-            let series = script.finished();
-            let (end, length) = (series.settled_until(), window * MS);
-            let Some(last) = end.checked_sub(length) else { return Ok(()) };
-            let starts: Vec<Nanos> =
-                series.rows().iter().map(|row| row.planned).filter(|&from| from < last).chain([last]).collect();
-            for tolerance in [
-                over(at_most(Measure::Quantile(q), Duration::ZERO), Duration::from_millis(window)),
-                over(at_most(Measure::Downtime, Duration::ZERO), Duration::from_millis(window)),
-            ] {
-                let plain = Tolerance { over: None, ..tolerance.clone() };
-                let worst = starts.iter().map(|&from| {
-                    let time = from..from + length;
-                    read(&plain, rate(), series.within(time.clone()), &time).value.unwrap()
-                }).fold(0.0, f64::max);
-                let reading = read(&tolerance, rate(), series.rows(), &(0..end));
-                prop_assert_eq!(reading.value, Some(worst));
-                prop_assert_eq!(reading.extremes, (worst, worst));
-            }
-            prop_assert!(end <= 2 * S);
-        }
-    }
-}
+#[path = "phase_tests.rs"]
+mod tests;

@@ -1,4 +1,5 @@
-//! Intervals and sample sizes. All of them take the samples as independent; see `docs/measures.md` for what that hides.
+//! Intervals and sample sizes. Where samples come together, each counts for less than an independent one: for how much is the caller's
+//! to say (`worth`, see [`super::blocks`]).
 
 use super::series::float;
 
@@ -8,22 +9,20 @@ pub(super) const Z: f64 = 1.959_963_984_540_054;
 /// Half of what a 95 % interval leaves out.
 const TAIL: f64 = 0.025;
 
-/// A 95 % interval for the share behind `hits` of `n`: Wilson's score interval (J. Amer. Statist. Assoc. 22, 1927), and the
-/// rule of three (`1 - 3/n`, Hanley and Lippman-Hand, JAMA 249, 1983) where all or none hit. `None` without samples.
+/// A 95 % interval for the share behind `hits` of `n`, each worth so many independent ones: Wilson's score interval (J. Amer.
+/// Statist. Assoc. 22, 1927), and the rule of three (`1 - 3/n`, Hanley and Lippman-Hand, JAMA 249, 1983) where all or none hit.
+/// `None` where it would hold every share there is.
 #[must_use]
-pub fn share_interval(hits: u64, n: u64) -> Option<(f64, f64)> {
-    if n == 0 || hits > n {
+pub fn share_interval(hits: u64, n: u64, worth: f64) -> Option<(f64, f64)> {
+    if n <= 3 || hits > n {
         return None;
     }
     let count = float(n);
-    let three = (3.0 / count).min(1.0);
-    if hits == n {
-        return Some((1.0 - three, 1.0));
-    }
-    if hits == 0 {
-        return Some((0.0, three));
-    }
-    Some(score(float(hits) / count, count))
+    Some(match hits {
+        0 => (0.0, 3.0 / count),
+        hits if hits == n => (1.0 - 3.0 / count, 1.0),
+        hits => score(float(hits) / count, count * worth),
+    })
 }
 
 /// Wilson's score interval of a share, for a sample whose size need not be whole.
@@ -84,6 +83,21 @@ pub fn quantile_ranks(n: u64, quantile: f64) -> Option<(u64, u64)> {
         (Some(low), Some(high)) if low >= 1 && high <= n => Some((low, high)),
         _ => None,
     }
+}
+
+/// The same ranks where each sample is worth so many independent ones: those of so large a sample, at the same shares of this one
+/// (Woodruff, J. Amer. Statist. Assoc. 47, 1952).
+#[must_use]
+pub fn quantile_ranks_of(n: u64, quantile: f64, worth: f64) -> Option<(u64, u64)> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of a count, not negative")]
+    let effective = (float(n) * worth).round() as u64;
+    let (low, high) = quantile_ranks(effective, quantile)?;
+    let own = rank(quantile, n);
+    let scaled = |rank: u64| u128::from(rank) * u128::from(n);
+    let low = u64::try_from(scaled(low) / u128::from(effective)).unwrap_or(n);
+    let high = u64::try_from(scaled(high).div_ceil(u128::from(effective))).unwrap_or(n);
+    // What a small sample rounds must not leave out what was measured.
+    Some((low.clamp(1, own), high.clamp(own, n)))
 }
 
 /// The binomial probabilities that matter, up to a common factor, and the count that the first of them belongs to.
@@ -158,10 +172,10 @@ mod tests {
     #[test]
     fn wilson_matches_published_figures() {
         // 81 of 263: Newcombe, Stat. Med. 17 (1998), table I: 0.2553 to 0.3662.
-        let (low, high) = share_interval(81, 263).unwrap();
+        let (low, high) = share_interval(81, 263, 1.0).unwrap();
         assert!(near(low, 0.2553, 5e-5) && near(high, 0.3662, 5e-5), "{low} {high}");
         // 15 of 148: 0.0624 to 0.1605.
-        let (low, high) = share_interval(15, 148).unwrap();
+        let (low, high) = share_interval(15, 148, 1.0).unwrap();
         assert!(near(low, 0.0624, 5e-5) && near(high, 0.1605, 5e-5), "{low} {high}");
     }
 
@@ -184,9 +198,9 @@ mod tests {
 
     #[test]
     fn no_failure_gives_the_rule_of_three() {
-        assert_eq!(share_interval(5_000, 5_000), Some((1.0 - 3.0 / 5_000.0, 1.0)));
-        assert_eq!(share_interval(0, 2), Some((0.0, 1.0)));
-        assert_eq!(share_interval(0, 0), None);
+        assert_eq!(share_interval(5_000, 5_000, 1.0), Some((1.0 - 3.0 / 5_000.0, 1.0)));
+        assert_eq!(share_interval(0, 4, 1.0), Some((0.0, 0.75)));
+        assert_eq!([0, 1, 2, 3].map(|n| share_interval(0, n, 1.0)), [None; 4], "from 0 to 1 says nothing");
     }
 
     #[test]
@@ -233,10 +247,10 @@ mod tests {
         for (seed, n, truth) in [(1, 400, 0.5), (2, 1_000, 0.9), (3, 2_000, 0.97), (4, 2_500, 0.99)] {
             let share = coverage(seed, |rng| {
                 let hits = (0..n).filter(|_| rng.random::<f64>() < truth).count() as u64;
-                let (low, high) = share_interval(hits, n).unwrap();
+                let (low, high) = share_interval(hits, n, 1.0).unwrap();
                 low <= truth && truth <= high
             });
-            assert!((0.93..=0.97).contains(&share), "n {n}, truth {truth}: {share}");
+            assert!((0.94..=0.96).contains(&share), "n {n}, truth {truth}: {share}");
         }
     }
 
@@ -250,7 +264,7 @@ mod tests {
                 let at = |rank: u64| values[usize::try_from(rank).unwrap() - 1];
                 at(low) <= q && q <= at(high)
             });
-            assert!((0.93..=0.97).contains(&share), "n {n}, q {q}: {share}");
+            assert!((0.94..=0.96).contains(&share), "n {n}, q {q}: {share}");
         }
     }
 
@@ -258,10 +272,10 @@ mod tests {
         #[test]
         fn share_intervals_hold_their_estimate_and_shrink(hits in 0u64..2_000, more in 0u64..2_000) {
             let n = hits + more + 1;
-            let (low, high) = share_interval(hits, n).unwrap();
+            let (low, high) = share_interval(hits, n, 1.0).unwrap();
             let share = float(hits) / float(n);
             prop_assert!(0.0 <= low && low <= share && share <= high && high <= 1.0);
-            let (low10, high10) = share_interval(hits * 10, n * 10).unwrap();
+            let (low10, high10) = share_interval(hits * 10, n * 10, 1.0).unwrap();
             prop_assert!(high10 - low10 <= high - low + 1e-12);
         }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use rand::RngExt as _;
+use rand_chacha::ChaCha8Rng;
+
 use super::Series;
+use super::series::Row;
 use crate::probe::{Class, Nanos, Outcome, Sample, Steps, StreamKind};
 use crate::scalar::{Bound, Comparison, Measure, Rate, Tolerance};
 
@@ -72,6 +76,41 @@ impl Script {
         series.finish(self.samples.len() as u64);
         series
     }
+}
+
+/// Requests of `secs` seconds at `rate` a second. `common` draws what those of one second share, in seconds that are cut anywhere, and
+/// `each` what becomes of one of them: its outcome, and when it is known.
+pub(crate) fn simulated<C: Copy>(
+    rng: &mut ChaCha8Rng,
+    (rate, secs): (u64, u64),
+    mut common: impl FnMut(&mut ChaCha8Rng) -> C,
+    mut each: impl FnMut(&mut ChaCha8Rng, C) -> (Outcome, Nanos),
+) -> Vec<Row> {
+    let cut = rng.random_range(0..S);
+    let (mut second, mut shared) = (cut / S, common(rng));
+    let row = |slot: u64| {
+        let planned = slot * S / rate;
+        if (planned + cut) / S != second {
+            (second, shared) = ((planned + cut) / S, common(rng));
+        }
+        let (outcome, after) = each(rng, shared);
+        let (sent, done, steps) = (planned, planned + after, Steps::default());
+        Row::of(&Sample { slot, planned, sent, done, outcome, reused: false, steps })
+    };
+    (0..secs * rate).map(row).collect()
+}
+
+/// A standard normal deviate (Box and Muller, 1958).
+pub(crate) fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let (a, b): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()
+}
+
+/// A log-normal latency around 5 ms, of which the second `shared` so much of the variance.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a simulated latency, not negative")]
+pub(crate) fn latency(rng: &mut ChaCha8Rng, burst: f64, shared: f64) -> Nanos {
+    let log = 0.4 * (burst.sqrt() * shared + (1.0 - burst).sqrt() * normal(rng));
+    (0.005 * log.exp() * 1e9) as Nanos
 }
 
 /// A tolerance on a ratio.

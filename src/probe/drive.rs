@@ -211,7 +211,8 @@ impl<T: Transport> Driver<T> {
             let in_flight = stream.ledger.counts().in_flight;
             let at = self.zero + Duration::from_nanos(planned);
             // No burst after a stall: what it swallowed stays unsent, and nobody claims to know what it would have met.
-            let outcome = if now.saturating_duration_since(at) > stream.lateness_max {
+            let late = now.saturating_duration_since(at) > stream.lateness_max;
+            let outcome = if late || self.stalls.swallowed(at, stream.lateness_max) {
                 Outcome::Unknown
             } else if in_flight > stream.in_flight_max as u64 {
                 Outcome::Capped

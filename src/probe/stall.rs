@@ -87,14 +87,22 @@ impl StallWatch {
 
     /// Whether the engine stood still for so much of a request's time that its outcome says nothing.
     pub(crate) fn spoils(&self, span: Span, lateness_max: Duration) -> bool {
-        // Up to one beat of a stall goes unseen; it is counted as if it had been seen.
-        let seen = lateness_max.saturating_sub(self.beat);
-        let long = |(begin, end): &(Instant, Instant)| {
-            end.saturating_duration_since(*begin) > seen && *end > span.sent && *begin < span.done
-        };
         let lost = self.lost.saturating_sub(span.lost_before);
         let most = span.done.saturating_duration_since(span.sent) / 2;
-        lost > lateness_max.max(most) || self.stalls.iter().any(long)
+        lost > lateness_max.max(most)
+            || self.long(lateness_max).any(|(begin, end)| *end > span.sent && *begin < span.done)
+    }
+
+    /// Whether the engine stood still when a slot was due. The last slots of a stall are late by less than the bound, but late all the
+    /// same, and by nobody's fault but ours: to send them would sell the end of the stall as latency.
+    pub(crate) fn swallowed(&self, planned: Instant, lateness_max: Duration) -> bool {
+        self.long(lateness_max).any(|(begin, end)| *begin <= planned && planned < *end)
+    }
+
+    /// The stalls longer than a bound on lateness. Up to one beat of a stall goes unseen; it is counted as if it had been seen.
+    fn long(&self, lateness_max: Duration) -> impl Iterator<Item = &(Instant, Instant)> {
+        let seen = lateness_max.saturating_sub(self.beat);
+        self.stalls.iter().filter(move |(begin, end)| end.saturating_duration_since(*begin) > seen)
     }
 }
 
@@ -121,6 +129,10 @@ mod tests {
         assert!(!watch.spoils(span(zero, 0, 19), 20 * MS), "was done before");
         assert!(!watch.spoils(span(zero, 520, 530), 20 * MS), "was sent after");
         assert!(!watch.spoils(span(zero, 5, 521), 600 * MS), "its bound is longer than the stall");
+        assert!(watch.swallowed(zero + 519 * MS, 20 * MS), "late by a millisecond only, in a stall of half a second");
+        assert!(watch.swallowed(zero + 20 * MS, 20 * MS));
+        assert!(!watch.swallowed(zero + 19 * MS, 20 * MS));
+        assert!(!watch.swallowed(zero + 520 * MS, 20 * MS));
         watch.forget(zero + 521 * MS);
         assert!(!watch.spoils(span(zero, 5, 521), 20 * MS));
     }

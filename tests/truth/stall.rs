@@ -13,8 +13,6 @@ use crate::script::{Listener, Protocol, Script};
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 const LENGTH: Duration = Duration::from_secs(6);
-/// A tenth of the timeout: what was due so shortly before the end of the gap is sent all the same.
-const LATENESS_MAX: u64 = 50_000_000;
 const STREAMS: [StreamKind; 2] = [StreamKind::Fresh, StreamKind::KeptAlive];
 
 /// A slot as the child tells of it: stream, planned, sent, what it came to; instants on the clock of the machine.
@@ -78,9 +76,8 @@ async fn a_client_that_is_stopped_makes_no_outage() {
     assert_eq!(slots.len(), 2 * 3000);
     let bad: Vec<_> = slots.iter().filter(|(.., outcome)| matches!(outcome, Outcome::Bad { .. })).collect();
     assert!(bad.is_empty(), "{bad:?}");
-    let gap: Vec<_> =
-        slots.iter().filter(|(_, planned, ..)| (stopped..resumed - LATENESS_MAX).contains(planned)).collect();
-    assert!(gap.len() > 1500, "{} slots in the gap", gap.len());
+    let gap: Vec<_> = slots.iter().filter(|(_, planned, ..)| (stopped..resumed).contains(planned)).collect();
+    assert!(gap.len() > 1900, "{} slots in the gap", gap.len());
     let claimed: Vec<_> = gap.iter().filter(|(.., outcome)| *outcome != Outcome::Unknown).collect();
     assert!(claimed.is_empty(), "of what nobody saw it is said: {claimed:?}");
     // What is not sent has its planned instant there, and nothing is sent as early as that. Of the gap, nothing went out after it.

@@ -36,6 +36,13 @@ async fn the_server_counts_what_the_ledger_counts() {
     let [fresh, kept] = both.map(|stream| &samples[&(0, stream)]);
     assert_eq!([fresh.len(), kept.len()], [100, 100]);
     assert_eq!(count(fresh, |sample| sample.reused), 0);
+    // A connection that is there is neither looked up nor opened.
+    let opening = |sample: &Sample| {
+        let before = [Step::Dns, Step::Connect, Step::Tls];
+        before.iter().map(|step| sample.steps.duration(*step, sample.service_time())).sum::<u64>()
+    };
+    assert_eq!(count(kept, |sample| sample.reused && opening(sample) > 0), 0);
+    assert_eq!(count(fresh, |sample| opening(sample) == 0), 0);
     let [connections, requests, _] = seen.counts();
     assert_eq!(requests, 200);
     assert_eq!(connections, 100 + count(kept, |sample| !sample.reused));

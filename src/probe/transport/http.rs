@@ -101,8 +101,7 @@ impl Inner {
         request: HttpRequest,
         progress: &Progress,
     ) -> Result<(Connection, http::Response<Incoming>), Failed> {
-        progress.reused.set(true);
-        progress.remote.set(Some(idle.remote));
+        progress.over_open(idle.remote);
         progress.begin(Step::Response);
         match idle.request(request).await {
             Ok(response) => Ok((idle, response)),

@@ -56,6 +56,13 @@ impl Progress {
         self.step.set(step);
     }
 
+    /// An open connection to `remote` carries it: nothing to look up or to connect, and choosing it belongs to the send.
+    pub(crate) fn over_open(&self, remote: SocketAddr) {
+        self.reused.set(true);
+        self.remote.set(Some(remote));
+        self.begin_at(Step::Send, self.sent);
+    }
+
     /// The answer is complete: the connection's times tell when.
     pub(crate) fn complete(&self, times: &Times) {
         self.stamped.set(times.written().zip(times.arrived()));

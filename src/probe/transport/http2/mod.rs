@@ -184,8 +184,7 @@ impl Inner {
             // What this connection can't begin was not written: the next one may.
             connection.ask(request, body).ok()
         })?;
-        progress.reused.set(true);
-        progress.remote.set(Some(lease.connection.remote));
+        progress.over_open(lease.connection.remote);
         Some((lease, response))
     }
 
