@@ -37,13 +37,19 @@ demo: build testbed ## Run experiments/pod-kill.yaml on a demo app in the test b
 test: unit e2e ## All tests: unit, tree, documents, then the cluster tests on the test bed
 
 .PHONY: unit
-unit: needs-build nextest ## The tests that need no cluster
+unit: needs-build nextest hlog-reader ## The tests that need no cluster
 	cargo test --locked --doc --quiet
 	cargo nextest run --locked
 
 .PHONY: e2e
-e2e: needs-build nextest image ## The cluster tests, on the test bed or on the context in SQUALL_E2E_CONTEXT
+e2e: needs-build nextest image hlog-reader ## The cluster tests, on the test bed or on the context in SQUALL_E2E_CONTEXT
 	@.ci/e2e "$(BED)" "$(IMAGE_TAR)"
+
+# Fetched and compiled ahead: the cluster tests run where there is no network but the test bed's.
+.PHONY: hlog-reader
+hlog-reader:
+	@.ci/need go
+	@cd tests/hlog && go build -o /dev/null .
 
 .PHONY: testbed
 testbed: ## Bring the test bed up; the first time, build it (five minutes on two cores)

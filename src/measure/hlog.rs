@@ -101,8 +101,11 @@ impl<W: Write> HlogWriter<W> {
 
 #[cfg(test)]
 mod tests {
+    use hdrhistogram::Histogram;
     use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+
+    use proptest::prelude::*;
 
     use super::*;
     use crate::measure::testing::{MS, S, Script};
@@ -130,6 +133,19 @@ mod tests {
         writer.into_inner()
     }
 
+    fn histogram(encoded: &str) -> Histogram<u64> {
+        let payload = STANDARD.decode(encoded).unwrap();
+        Deserializer::new().deserialize(&mut payload.as_slice()).unwrap()
+    }
+
+    fn histograms(log: &[u8]) -> Vec<Histogram<u64>> {
+        let intervals = IntervalLogIterator::new(log).filter_map(|entry| match entry.unwrap() {
+            LogEntry::Interval(interval) => Some(histogram(interval.encoded_histogram())),
+            _ => None,
+        });
+        intervals.collect()
+    }
+
     /// Tag, start, count and largest value of every interval.
     fn read(log: &[u8]) -> Vec<(String, u64, u64, u64)> {
         let intervals = IntervalLogIterator::new(log).filter_map(|entry| match entry.unwrap() {
@@ -138,9 +154,7 @@ mod tests {
         });
         intervals
             .map(|interval| {
-                let payload = STANDARD.decode(interval.encoded_histogram()).unwrap();
-                let histogram: hdrhistogram::Histogram<u64> =
-                    Deserializer::new().deserialize(&mut payload.as_slice()).unwrap();
+                let histogram = histogram(interval.encoded_histogram());
                 let tag = interval.tag().unwrap().as_str().to_owned();
                 assert_eq!(interval.duration().as_secs(), 1);
                 (tag, interval.start_timestamp().as_secs(), histogram.len(), histogram.max() / MS)
@@ -173,6 +187,35 @@ mod tests {
         lines.sort();
         piecewise.sort();
         assert_eq!(lines, piecewise);
+    }
+
+    proptest! {
+        #[test]
+        fn merging_seconds_gives_the_same_bits_however_they_are_shared_out(
+            latencies in prop::collection::vec((1u64..1_000_000_000, 0usize..8), 50..400),
+        ) {
+            let script = latencies.iter().fold(Script::at("50/s"), |script, (after, _)| script.each(1, Outcome::Good, *after));
+            let mut writer = HlogWriter::begin(Vec::new(), jiff::Timestamp::UNIX_EPOCH).unwrap();
+            writer.advance(&[script.finished()]).unwrap();
+            let seconds = histograms(&writer.into_inner());
+            let new = || Distribution::new().unwrap().histogram().clone();
+            let bits = |histogram: &Histogram<u64>| {
+                let mut bits = Vec::new();
+                V2DeflateSerializer::new().serialize(histogram, &mut bits).unwrap();
+                bits
+            };
+            // Any number of shards, any second in any of them, joined in any order.
+            let mut shards: Vec<Histogram<u64>> = (0..8).map(|_| new()).collect();
+            for (second, (_, shard)) in seconds.iter().zip(&latencies) {
+                shards[*shard].add(second).unwrap();
+            }
+            let mut joined = new();
+            shards.iter().rev().for_each(|shard| joined.add(shard).unwrap());
+            let mut whole = Distribution::new().unwrap();
+            latencies.iter().for_each(|(after, _)| whole.record(*after));
+            prop_assert_eq!(joined.len(), latencies.len() as u64);
+            prop_assert_eq!(bits(&joined), bits(whole.histogram()));
+        }
     }
 
     #[test]

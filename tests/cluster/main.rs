@@ -16,6 +16,8 @@ mod catalogue;
 mod job;
 mod pods;
 mod protocols;
+#[path = "../hlog/reader.rs"]
+mod reader;
 mod safety;
 mod scale;
 mod support;

@@ -2,6 +2,7 @@
 
 use std::process::Child;
 
+use crate::reader;
 use crate::support::{Place, Ran, experiment, signal};
 
 fn scale(place: &Place, replicas: u32, hold: &str) -> String {
@@ -95,12 +96,37 @@ fn after_kill_nine_the_local_files_are_enough_to_recover() {
     child.wait().unwrap();
     assert_eq!(replicas(&place), 1, "nobody undoes a dead run's fault before recover");
     let run = place.run_id();
+    every_recorded_second_is_in_the_interval_log(&place);
     let map = format!("squall-run-{run}");
     place.kubectl(&["-n", &place.state, "delete", "configmap", &map]);
     place.squall(&["recover", &run]).exits(0);
     assert_eq!(replicas(&place), 3);
     place.squall(&["recover"]).exits(0).says("nothing is left");
     place.assert_clean();
+}
+
+/// What the killed run's events say of a second, its histograms say too, to another implementation's reader.
+fn every_recorded_second_is_in_the_interval_log(place: &Place) {
+    let mut logged = std::collections::BTreeMap::new();
+    for interval in reader::read(&place.record("probes.hlog").unwrap()) {
+        assert!(
+            interval.min > 0 && interval.min <= interval.max && interval.end == interval.start + 1_000,
+            "{interval:?}"
+        );
+        logged.entry(interval.tag).or_insert_with(Vec::new).push(interval.count);
+    }
+    let (mut good, mut seconds) = (std::collections::BTreeMap::new(), 0);
+    for second in place.events("interval") {
+        let stream = if second["stream"] == "keptAlive" { "kept-alive" } else { "fresh" };
+        let tag = format!("{}/{stream}/good", second["probe"].as_str().unwrap());
+        good.entry(tag).or_insert_with(Vec::new).extend(second["good"].as_u64().filter(|count| *count > 0));
+        seconds += 1;
+    }
+    assert!(seconds >= 4, "{seconds} seconds are recorded");
+    for (tag, recorded) in good {
+        let logged = &logged[&tag];
+        assert!(logged.starts_with(&recorded) && logged.len() <= recorded.len() + 1, "{tag}: {recorded:?}, {logged:?}");
+    }
 }
 
 #[test]

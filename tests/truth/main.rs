@@ -8,7 +8,10 @@ mod frames;
 mod harness;
 mod http;
 mod http2;
+mod intervals;
 mod matrix;
+#[path = "../hlog/reader.rs"]
+mod reader;
 mod script;
 mod stall;
 mod tcp;
