@@ -212,7 +212,9 @@ mod tests {
             let mut joined = new();
             shards.iter().rev().for_each(|shard| joined.add(shard).unwrap());
             let mut whole = Distribution::new().unwrap();
-            latencies.iter().for_each(|(after, _)| whole.record(*after));
+            for (after, _) in &latencies {
+                whole.record(*after);
+            }
             prop_assert_eq!(joined.len(), latencies.len() as u64);
             prop_assert_eq!(bits(&joined), bits(whole.histogram()));
         }

@@ -3,7 +3,7 @@
 use super::distribution::{Distribution, quantiles};
 use super::series::{Phases, Row, Seen, Series};
 use super::tally::Tally;
-use crate::probe::Outcome;
+use crate::probe::{Nanos, Outcome};
 use crate::record::{Phase, Summary};
 
 /// The numbers of one stream in one phase: counts by outcome and class, quantiles of latency (good, service, bad) and of the
@@ -18,7 +18,7 @@ pub fn summary(series: &Series, phase: Phase, phases: &Phases) -> Summary {
     let of = |seen: Seen, value: fn(&Row) -> u64| {
         quantiles(rows.iter().filter(|row| row.seen() == seen).map(value).collect())
     };
-    let sent = rows.iter().filter(|row| !matches!(row.outcome, Outcome::Unknown | Outcome::Capped));
+    let sent = || rows.iter().filter(|row| !matches!(row.outcome, Outcome::Unknown | Outcome::Capped));
     Summary {
         probe: series.probe().to_owned(),
         stream: series.stream(),
@@ -27,25 +27,25 @@ pub fn summary(series: &Series, phase: Phase, phases: &Phases) -> Summary {
         good: tally.good,
         bad: tally.bad,
         classes: tally.classes(),
+        reach: tally.reach(),
         unknown: tally.unknown,
         client_late: tally.client_late,
         capped: tally.capped,
         good_us: of(Seen::Good, |row| row.response),
         service_us: of(Seen::Good, Row::service),
         bad_us: of(Seen::Bad, |row| row.response),
-        late_us: quantiles(sent.map(Row::lateness).collect()),
+        late_us: quantiles(sent().map(Row::lateness).collect()),
         steps: Vec::new(),
-        histogram: histogram(rows),
+        late_histogram: histogram(sent().map(Row::lateness)),
+        histogram: histogram(rows.iter().filter(|row| row.seen() == Seen::Good).map(|row| row.response)),
     }
 }
 
-fn histogram(rows: &[Row]) -> Vec<(u64, u64)> {
+fn histogram(times: impl Iterator<Item = Nanos>) -> Vec<(u64, u64)> {
     let Ok(mut distribution) = Distribution::new() else {
         return Vec::new();
     };
-    for row in rows.iter().filter(|row| row.seen() == Seen::Good) {
-        distribution.record(row.response);
-    }
+    times.for_each(|time| distribution.record(time));
     distribution.buckets()
 }
 
@@ -112,6 +112,8 @@ mod tests {
                 let s = summary(&series, phase, &phases);
                 prop_assert_eq!(s.planned, s.good + s.bad + s.unknown + s.client_late + s.capped);
                 prop_assert_eq!(s.bad, s.classes.values().sum::<u64>());
+                prop_assert_eq!(s.bad, s.reach.values().sum::<u64>());
+                prop_assert_eq!(s.planned - s.unknown - s.capped, s.late_histogram.iter().map(|(_, n)| n).sum::<u64>());
                 prop_assert_eq!(s.good, s.histogram.iter().map(|(_, count)| count).sum::<u64>());
                 planned += s.planned;
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::series::Row;
-use crate::probe::{Class, Outcome};
+use crate::probe::{Class, Outcome, Reach};
 
 /// How many slots came to what. The sum of all fields is the number of planned slots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -84,6 +84,16 @@ impl Tally {
         self.unseen() * 100 <= self.planned()
     }
 
+    /// Bad ones by how far they came.
+    #[must_use]
+    pub fn reach(&self) -> BTreeMap<Reach, u64> {
+        let mut reach = BTreeMap::new();
+        for (&(class, _), count) in &self.failures {
+            *reach.entry(class.reach()).or_default() += count;
+        }
+        reach
+    }
+
     /// Bad ones by class: `connect-refused`, `status-503`.
     #[must_use]
     pub fn classes(&self) -> BTreeMap<String, u64> {
@@ -125,6 +135,7 @@ mod tests {
         assert_eq!(tally.planned(), 14);
         assert_eq!((tally.good, tally.bad, tally.unseen()), (5, 5, 4));
         assert_eq!(tally.classes(), BTreeMap::from([("connect-refused".into(), 2), ("status-503".into(), 3)]));
+        assert_eq!(tally.reach(), BTreeMap::from([(Reach::NotSent, 2), (Reach::Answered, 3)]));
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub enum Class {
 }
 
 /// Whether the other side may have worked on a request that failed: what a client has to know before it asks again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reach {
     /// No byte of the request was written.
@@ -132,6 +132,19 @@ pub enum Reach {
     Unknown,
     /// It was answered.
     Answered,
+}
+
+impl Reach {
+    /// In words, of failed requests.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::NotSent => "never sent",
+            Self::NotProcessed => "sent, not worked on",
+            Self::Unknown => "sent, nobody knows whether worked on",
+            Self::Answered => "answered",
+        }
+    }
 }
 
 impl Class {
@@ -260,5 +273,38 @@ impl Sample {
     #[must_use]
     pub const fn lateness(&self) -> Nanos {
         self.sent.saturating_sub(self.planned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every class, as serde tells them to someone who names a wrong one.
+    fn classes() -> Vec<Class> {
+        let error = serde_json::from_str::<Class>("\"none\"").unwrap_err().to_string();
+        let names = error.split('`').skip(3).step_by(2);
+        names.map(|name| serde_json::from_str(&format!("\"{name}\"")).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_page_of_classes_has_each_of_them_with_its_step_and_reach() {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/classes.md")).unwrap();
+        let word = |value: serde_json::Value| value.as_str().unwrap().to_owned();
+        let rows: Vec<String> = page.lines().filter(|line| line.starts_with("| `")).map(str::to_owned).collect();
+        let expected = classes();
+        assert!(expected.len() > 40, "{expected:?}");
+        for class in &expected {
+            let name = word(serde_json::to_value(class).unwrap());
+            let (step, reach) =
+                (serde_json::to_value(class.step()).unwrap(), serde_json::to_value(class.reach()).unwrap());
+            let row = format!("| `{name}` | {} | {} | ", word(step), word(reach));
+            assert_eq!(
+                rows.iter().filter(|line| line.starts_with(&row)).count(),
+                1,
+                "docs/classes.md needs one row `{row}…`"
+            );
+        }
+        assert_eq!(rows.len(), expected.len(), "docs/classes.md has a row too many");
     }
 }

@@ -6,6 +6,7 @@ mod event;
 mod exit;
 mod step;
 mod store;
+mod summary;
 
 pub use availability::*;
 pub use cluster::ClusterId;
@@ -13,3 +14,4 @@ pub use event::*;
 pub use exit::Exit;
 pub use step::StepTime;
 pub use store::{Clock, Recorder, RunDir};
+pub use summary::Summary;

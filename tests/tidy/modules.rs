@@ -65,12 +65,25 @@ fn declared(file: &File) -> Vec<Module> {
         let attributes = &code[start..at];
         let path =
             lexed.strings.iter().find(|(offset, _)| attributes.contains("#[path") && (start..at).contains(offset));
-        let places = path.map_or_else(|| places(&inside, module), |(_, path)| vec![format!("{folder}/{path}")]);
+        let places = path.map_or_else(|| places(&inside, module), |(_, path)| vec![beside(folder, path)]);
         modules.push(Module { places, for_tests: attributes.contains("#[cfg(test)]") });
     }
     let listed = catalogue::listed(code);
     modules.extend(listed.iter().map(|entry| Module { places: places(&inside, &entry.module), for_tests: false }));
     modules
+}
+
+/// A path as an attribute gives it, from the folder of its file.
+fn beside(folder: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = folder.split('/').collect();
+    for part in path.split('/') {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts.join("/")
 }
 
 fn places(folder: &str, module: &str) -> Vec<String> {

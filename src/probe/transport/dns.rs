@@ -26,6 +26,7 @@ use super::attempt::Attempt;
 use super::classify::{Cause, Failed, bad};
 use super::progress::Progress;
 use super::resolve::{Miss, Resolver, framed, miss_of, question, read_framed, udp_to};
+use super::stamped::{Stamped, StampedDatagrams};
 use super::{Answer, Trouble};
 use crate::probe::config::{DnsAsk, DnsExpectation, DnsOver, SetupError};
 use crate::probe::sample::{Class, Step};
@@ -33,6 +34,13 @@ use crate::probe::stream::StreamKind;
 
 /// Larger datagrams than the 512 bytes of a query without EDNS are read all the same.
 const DATAGRAM_MAX: usize = 4096;
+
+/// An answer, when the question for it was written, and when it arrived; the times where they are known.
+struct Told {
+    bytes: Vec<u8>,
+    written: Option<Instant>,
+    arrived: Option<Instant>,
+}
 
 /// A query made ready once.
 pub(crate) struct DnsTarget {
@@ -110,7 +118,7 @@ struct Inner {
     stream: StreamKind,
     next_id: Cell<u16>,
     pinned: RefCell<Option<Rc<Pinned>>>,
-    idle: RefCell<Vec<TcpStream>>,
+    idle: RefCell<Vec<Stamped>>,
 }
 
 impl DnsTransport {
@@ -154,34 +162,38 @@ impl Inner {
         self.next_id.set(id.wrapping_add(1));
         let (asked, bytes) =
             question(id, name, self.target.record).map_err(|error| Failed::bad(Class::DnsOther, Cause::Io(error)))?;
+        // What is known of the answer to another name is not known of this one.
+        progress.complete_at(None, None);
         let answer = match (self.target.over, self.stream) {
-            (DnsOver::Udp, StreamKind::Pinned) => self.over_pinned(id, &bytes, progress).await,
-            (DnsOver::Udp, _) => self.over_own(id, &bytes).await,
-            (DnsOver::Tcp, StreamKind::Pinned) => return self.over_kept_tcp(&bytes, &asked, progress).await,
-            (DnsOver::Tcp, _) => match self.over_tcp(&bytes).await {
-                Ok((answer, _)) => Ok(answer),
-                Err(miss) => return Ok(Err(miss)),
-            },
+            (DnsOver::Udp, StreamKind::Pinned) => {
+                self.over_pinned(id, &bytes, progress).await.map_err(|error| unanswered(&error))
+            }
+            (DnsOver::Udp, _) => self.over_own(id, &bytes).await.map_err(|error| unanswered(&error)),
+            (DnsOver::Tcp, StreamKind::Pinned) => self.over_kept_tcp(&bytes, progress).await?,
+            (DnsOver::Tcp, _) => self.over_tcp(&bytes).await.map(|(answer, _)| answer),
         };
-        Ok(answer.map_err(|error| unanswered(&error)).and_then(|answer| self.target.read(&answer, &asked)))
+        Ok(answer.and_then(|told| {
+            progress.complete_at(told.written, told.arrived);
+            self.target.read(&told.bytes, &asked)
+        }))
     }
 
-    async fn over_own(&self, id: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
-        let socket = udp_to(self.target.server).await?;
-        socket.send(bytes).await?;
+    async fn over_own(&self, id: u16, bytes: &[u8]) -> io::Result<Told> {
+        let socket = StampedDatagrams::new(udp_to(self.target.server).await?);
+        let written = socket.send(bytes).await?;
         let mut buffer = vec![0; DATAGRAM_MAX];
         loop {
-            let length = socket.recv(&mut buffer).await?;
+            let (length, arrived) = socket.recv(&mut buffer).await?;
             let answer = buffer.get(..length).unwrap_or_default();
             // Another number, or none: not the answer, whoever sent it.
             if id_of(answer) == Some(id) {
                 buffer.truncate(length);
-                return Ok(buffer);
+                return Ok(Told { bytes: buffer, written: Some(written), arrived });
             }
         }
     }
 
-    async fn over_pinned(&self, id: u16, bytes: &[u8], progress: &Progress) -> io::Result<Vec<u8>> {
+    async fn over_pinned(&self, id: u16, bytes: &[u8], progress: &Progress) -> io::Result<Told> {
         let known = self.pinned.borrow().clone();
         progress.reused.set(known.is_some());
         let pinned = if let Some(pinned) = known {
@@ -195,25 +207,21 @@ impl Inner {
     }
 
     /// One query over a connection of its own, and the connection.
-    async fn over_tcp(&self, bytes: &[u8]) -> Result<(Vec<u8>, TcpStream), Miss> {
+    async fn over_tcp(&self, bytes: &[u8]) -> Result<(Told, Stamped), Miss> {
         let open = async {
             let stream = TcpStream::connect(self.target.server).await?;
             stream.set_nodelay(true)?;
             stream.set_zero_linger()?;
             Ok(stream)
         };
-        let mut stream = open.await.map_err(|error| unanswered(&error))?;
+        let stream = open.await.map_err(|error| unanswered(&error))?;
+        let mut stream = Stamped::new(stream, Rc::default());
         let answer = converse(&mut stream, bytes).await.map_err(|error| cut(&error))?;
-        Ok((answer, stream))
+        Ok((told(answer, &stream), stream))
     }
 
     /// One query over a connection that is kept, where one is idle.
-    async fn over_kept_tcp(
-        &self,
-        bytes: &[u8],
-        asked: &Message,
-        progress: &Progress,
-    ) -> Result<Result<Message, Miss>, Failed> {
+    async fn over_kept_tcp(&self, bytes: &[u8], progress: &Progress) -> Result<Result<Told, Miss>, Failed> {
         // One that was closed while it was idle has nothing to read but its end; what is written to it would be lost.
         let idle = std::iter::from_fn(|| self.idle.borrow_mut().pop()).find(is_open);
         progress.reused.set(idle.is_some());
@@ -224,7 +232,7 @@ impl Inner {
                     return Err(Failed { answer, cause: Cause::Io(error) });
                 }
                 match read_framed(&mut stream).await {
-                    Ok(answer) => (answer, stream),
+                    Ok(answer) => (told(answer, &stream), stream),
                     Err(error) => return Ok(Err(cut(&error))),
                 }
             }
@@ -234,23 +242,30 @@ impl Inner {
             },
         };
         self.idle.borrow_mut().push(stream);
-        Ok(self.target.read(&answer, asked))
+        Ok(Ok(answer))
     }
 }
 
-async fn converse(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<Vec<u8>> {
+async fn converse(stream: &mut Stamped, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    stream.times().begin();
     stream.write_all(&framed(bytes)?).await?;
     read_framed(stream).await
 }
 
 /// Asks, and waits for the first byte of the answer. Without one, the connection was over already.
-async fn begin(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
+async fn begin(stream: &mut Stamped, bytes: &[u8]) -> io::Result<()> {
+    stream.times().begin();
     stream.write_all(&framed(bytes)?).await?;
-    if stream.peek(&mut [0]).await? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+    if stream.tcp().peek(&mut [0]).await? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-fn is_open(stream: &TcpStream) -> bool {
-    matches!(stream.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+/// A complete answer with the times of its connection.
+fn told(bytes: Vec<u8>, stream: &Stamped) -> Told {
+    Told { bytes, written: stream.times().written(), arrived: stream.times().arrived() }
+}
+
+fn is_open(stream: &Stamped) -> bool {
+    matches!(stream.tcp().try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// The number that an answer shares with its question.

@@ -65,7 +65,12 @@ impl Progress {
 
     /// The answer is complete: the connection's times tell when.
     pub(crate) fn complete(&self, times: &Times) {
-        self.stamped.set(times.written().zip(times.arrived()));
+        self.complete_at(times.written(), times.arrived());
+    }
+
+    /// The answer is complete: when this end had asked, and when the answer had arrived, where that is known.
+    pub(crate) fn complete_at(&self, written: Option<Instant>, arrived: Option<Instant>) {
+        self.stamped.set(written.zip(arrived));
     }
 
     /// How long ago the request began.

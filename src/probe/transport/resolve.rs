@@ -19,7 +19,7 @@ use hickory_resolver::net::NetError;
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::read_system_conf;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -210,7 +210,7 @@ pub(super) fn framed(bytes: &[u8]) -> io::Result<Vec<u8>> {
 }
 
 /// One message from a TCP connection.
-pub(super) async fn read_framed(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+pub(super) async fn read_framed(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
     let length = stream.read_u16().await?;
     let mut buffer = vec![0; usize::from(length)];
     stream.read_exact(&mut buffer).await?;

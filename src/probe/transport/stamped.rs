@@ -7,7 +7,7 @@
 //! The stamps are of the wall clock. What is taken from them is only their age at the read, on the same clock; where that clock was set
 //! meanwhile, which shows against the monotonic one, the time of the read stands instead.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::pin::Pin;
@@ -66,6 +66,42 @@ impl Stamped {
     pub(crate) fn new(tcp: TcpStream, times: Rc<Times>) -> Self {
         let stamps = Stamps::on(&tcp);
         Self { tcp, stamps, times }
+    }
+
+    /// What it is made of.
+    pub(crate) fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    /// What happened to its bytes, and when.
+    pub(crate) fn times(&self) -> &Times {
+        &self.times
+    }
+}
+
+/// A datagram socket that tells when what it reads arrived.
+pub(crate) struct StampedDatagrams {
+    socket: tokio::net::UdpSocket,
+    stamps: RefCell<Stamps>,
+}
+
+impl StampedDatagrams {
+    pub(crate) fn new(socket: tokio::net::UdpSocket) -> Self {
+        let stamps = Stamps::on(&socket).into();
+        Self { socket, stamps }
+    }
+
+    /// Sends, and tells when that was done.
+    pub(crate) async fn send(&self, bytes: &[u8]) -> io::Result<Instant> {
+        self.socket.send(bytes).await?;
+        Ok(Instant::now())
+    }
+
+    /// Waits for a datagram: its length, and when it arrived, by the kernel's stamp. Cancel safe.
+    pub(crate) async fn recv(&self, buffer: &mut [u8]) -> io::Result<(usize, Option<Instant>)> {
+        // An ICMP message that nobody listens is an error without anything to read.
+        let either = tokio::io::Interest::READABLE | tokio::io::Interest::ERROR;
+        self.socket.async_io(either, || self.stamps.borrow_mut().read(&self.socket, buffer)).await
     }
 }
 

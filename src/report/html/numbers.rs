@@ -111,6 +111,10 @@ fn row(out: &mut String, s: &Summary, first: bool, last: bool) {
     }
     put!(out, "<td>");
     classes(out, &s.classes);
+    if !s.reach.is_empty() {
+        let reach: Vec<_> = s.reach.iter().map(|(reach, n)| format!("{} {}", count(*n), reach.label())).collect();
+        put!(out, "<small>{}</small>", Esc(&reach.join("; ")));
+    }
     put!(out, "</td></tr>\n");
 }
 

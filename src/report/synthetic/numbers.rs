@@ -1,7 +1,9 @@
 //! The numbers of a run that never was: how available its streams were, and how they compare.
 
+use std::collections::BTreeMap;
+
 use super::script::{SECOND, Script};
-use crate::probe::StreamKind;
+use crate::probe::{Class, Reach, StreamKind};
 use crate::record::{
     Availability, BadSeconds, BudgetBurn, Comparison, FailureRun, GrayFailure, Micros, Shift, Standing, What,
     WorstWindow,
@@ -91,4 +93,15 @@ pub(super) fn comparison(script: &mut Script) {
             resamples: 1_000,
         }),
     );
+}
+
+/// How far the requests came that failed like this.
+pub(super) fn reach(classes: &BTreeMap<String, u64>) -> BTreeMap<Reach, u64> {
+    let mut reach = BTreeMap::new();
+    for (name, n) in classes {
+        // A status is the only class that is told by more than its name.
+        let class = serde_json::from_value(name.as_str().into()).unwrap_or(Class::Status);
+        *reach.entry(class.reach()).or_default() += n;
+    }
+    reach
 }

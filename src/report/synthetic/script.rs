@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
+use super::numbers::reach;
 use crate::probe::{Step, StreamKind};
 use crate::record::{
     Change, ClusterId, Event, FORMAT, Injection, Interval, Judgement, Micros, Outage, Phase, RunVerdict, StepTime,
@@ -479,6 +480,7 @@ fn summary(
         planned: good + bad,
         good,
         bad,
+        reach: reach(&classes),
         classes,
         unknown: 0,
         client_late: 0,
@@ -488,6 +490,7 @@ fn summary(
         bad_us,
         late_us: BTreeMap::from([("p50".to_owned(), 40), ("p99".to_owned(), 180), ("max".to_owned(), 900)]),
         steps: steps(stream, &all),
+        late_histogram: Vec::new(),
         histogram: buckets.into_iter().collect(),
     }
 }

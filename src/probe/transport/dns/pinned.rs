@@ -6,17 +6,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::{Rc, Weak};
 
-use tokio::net::UdpSocket;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::super::resolve::udp_to;
-use super::{DATAGRAM_MAX, id_of};
+use super::super::stamped::StampedDatagrams;
+use super::{DATAGRAM_MAX, Told, id_of};
+
+/// An answer, and when it arrived.
+type Arrived = (Vec<u8>, Option<Instant>);
 
 /// A socket that keeps its port.
 pub(super) struct Pinned {
-    socket: Rc<UdpSocket>,
-    waiting: RefCell<BTreeMap<u16, oneshot::Sender<io::Result<Vec<u8>>>>>,
+    socket: Rc<StampedDatagrams>,
+    waiting: RefCell<BTreeMap<u16, oneshot::Sender<io::Result<Arrived>>>>,
     reader: RefCell<Option<AbortHandle>>,
 }
 
@@ -31,7 +35,7 @@ impl Drop for Pinned {
 impl Pinned {
     /// Opens the socket and begins to listen.
     pub(super) async fn open(server: SocketAddr) -> io::Result<Rc<Self>> {
-        let socket = Rc::new(udp_to(server).await?);
+        let socket = Rc::new(StampedDatagrams::new(udp_to(server).await?));
         let this =
             Rc::new(Self { socket: Rc::clone(&socket), waiting: RefCell::default(), reader: RefCell::default() });
         let reader = tokio::task::spawn_local(listen(socket, Rc::downgrade(&this))).abort_handle();
@@ -40,24 +44,24 @@ impl Pinned {
     }
 
     /// Asks, and waits for the answer with this number.
-    pub(super) async fn ask(&self, id: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    pub(super) async fn ask(&self, id: u16, bytes: &[u8]) -> io::Result<Told> {
         let (told, answer) = oneshot::channel();
         // One that waited for 65,536 queries has timed out long ago.
         self.waiting.borrow_mut().insert(id, told);
         let asked = Asked { pinned: self, id };
-        self.socket.send(bytes).await?;
+        let written = self.socket.send(bytes).await?;
         let answer = answer.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()));
         drop(asked);
-        answer
+        answer.map(|(bytes, arrived)| Told { bytes, written: Some(written), arrived })
     }
 
-    fn hand_out(&self, received: io::Result<&[u8]>) {
+    fn hand_out(&self, received: io::Result<(&[u8], Option<Instant>)>) {
         let mut waiting = self.waiting.borrow_mut();
         match received {
-            Ok(answer) => {
+            Ok((answer, arrived)) => {
                 if let Some(told) = id_of(answer).and_then(|id| waiting.remove(&id)) {
                     // Nobody waits any more after a deadline.
-                    drop(told.send(Ok(answer.to_vec())));
+                    drop(told.send(Ok((answer.to_vec(), arrived))));
                 }
             }
             // An ICMP message says that a datagram met nobody, but not which one: all that are under way went the same way.
@@ -82,12 +86,12 @@ impl Drop for Asked<'_> {
     }
 }
 
-async fn listen(socket: Rc<UdpSocket>, pinned: Weak<Pinned>) {
+async fn listen(socket: Rc<StampedDatagrams>, pinned: Weak<Pinned>) {
     let mut buffer = vec![0; DATAGRAM_MAX];
     loop {
         let received = socket.recv(&mut buffer).await;
         let Some(pinned) = pinned.upgrade() else { return };
-        pinned.hand_out(received.map(|length| buffer.get(..length).unwrap_or_default()));
+        pinned.hand_out(received.map(|(length, arrived)| (buffer.get(..length).unwrap_or_default(), arrived)));
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::LocalSet;
 
 use super::super::attempt::exchange;
+use super::super::stamped::keep_stamping;
 use super::super::{Exchange, Slot};
 use super::*;
 
@@ -191,6 +192,25 @@ fn over_tcp_each_answer_has_its_class_and_each_query_goes_out_once() {
                 let timeout = if matches!(say, Say::Nothing) { SHORT } else { LONG };
                 assert_eq!(ask(&transport, timeout).await.answer, expected, "{say:?} {stream:?}");
                 assert_eq!(seen.borrow().len(), 1, "{say:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_dated_by_the_kernel_whatever_carried_it() {
+    for over in [DnsOver::Udp, DnsOver::Tcp] {
+        for stream in [StreamKind::PerQuery, StreamKind::Pinned] {
+            local(async {
+                let _kept = keep_stamping();
+                let say = |_: &str| Say::Address("10.0.0.1");
+                let (server, _) = if over == DnsOver::Udp { udp(say).await } else { tcp(say).await };
+                let transport = DnsTransport::new(target(server, over, &["web.shop."], noerror()), stream);
+                // The kernel begins to stamp a little after it was asked to.
+                while ask(&transport, LONG).await.acted.is_none() {}
+                let got = ask(&transport, LONG).await;
+                let acted = got.acted.expect("it goes on");
+                assert!(got.answer == Answer::Good && got.sent <= acted && acted <= got.done, "{got:?}");
             });
         }
     }
