@@ -10,7 +10,7 @@ use crate::http::{
     STREAMS, TLS, asks, status,
 };
 use crate::matrix::Want::{Bad, Good, GoodThenGone, OneOf};
-use crate::matrix::{Row, Strikes, Want, both, hold};
+use crate::matrix::{Faults, NATIVE, Row, Strikes, Want, both, hold};
 use crate::script::Protocol;
 
 const UNPROCESSED: Want = Bad(Class::GoawayUnprocessed, 0);
@@ -150,9 +150,10 @@ fn call(port: u16) -> Ask {
     Ask::Grpc(ask.into())
 }
 
-#[tokio::test]
-async fn h2c_faults_have_their_classes_and_no_request_is_sent_twice() {
-    let tables = [
+pub(crate) const H2C: Faults = Faults {
+    name: "h2c",
+    protocol: Protocol::H2c,
+    tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, CONNECTION),
         (Strikes::Connection, PREFACE),
@@ -161,13 +162,13 @@ async fn h2c_faults_have_their_classes_and_no_request_is_sent_twice() {
         (Strikes::Last, ANY_ON_CONNECTION),
         (Strikes::Stream, ON_STREAM),
         (Strikes::Last, ON_CONNECTION),
-    ];
-    hold(("h2c", Protocol::H2c), &STREAMS, &tables, |port| asks(HttpVersion::Two, "http", port)).await;
-}
+    ],
+};
 
-#[tokio::test]
-async fn h2_faults_have_their_classes_and_no_request_is_sent_twice() {
-    let tables = [
+pub(crate) const H2: Faults = Faults {
+    name: "h2",
+    protocol: Protocol::H2,
+    tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, HANDSHAKE),
         (Strikes::Connection, PREFACE),
@@ -177,13 +178,13 @@ async fn h2_faults_have_their_classes_and_no_request_is_sent_twice() {
         (Strikes::Stream, ON_STREAM),
         (Strikes::Last, ON_CONNECTION),
         (Strikes::Last, OVER_TLS),
-    ];
-    hold(("h2", Protocol::H2), &STREAMS, &tables, |port| asks(HttpVersion::Two, "https", port)).await;
-}
+    ],
+};
 
-#[tokio::test]
-async fn grpc_faults_have_their_classes_and_no_call_is_made_twice() {
-    let tables = [
+const GRPC: Faults = Faults {
+    name: "grpc",
+    protocol: Protocol::Grpc,
+    tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, CONNECTION),
         (Strikes::Connection, PREFACE),
@@ -192,6 +193,20 @@ async fn grpc_faults_have_their_classes_and_no_call_is_made_twice() {
         (Strikes::Last, ANY_ON_CONNECTION),
         (Strikes::Stream, CALL_ON_STREAM),
         (Strikes::Last, CALL_ON_CONNECTION),
-    ];
-    hold(("grpc", Protocol::Grpc), &STREAMS, &tables, call).await;
+    ],
+};
+
+#[tokio::test]
+async fn h2c_faults_have_their_classes_and_no_request_is_sent_twice() {
+    hold(&NATIVE, &H2C, &STREAMS, |port| asks(HttpVersion::Two, "http", port)).await;
+}
+
+#[tokio::test]
+async fn h2_faults_have_their_classes_and_no_request_is_sent_twice() {
+    hold(&NATIVE, &H2, &STREAMS, |port| asks(HttpVersion::Two, "https", port)).await;
+}
+
+#[tokio::test]
+async fn grpc_faults_have_their_classes_and_no_call_is_made_twice() {
+    hold(&NATIVE, &GRPC, &STREAMS, call).await;
 }

@@ -10,6 +10,7 @@ mod http;
 mod http2;
 mod matrix;
 mod script;
+mod second;
 mod stall;
 mod tcp;
 mod windows;
