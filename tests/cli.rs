@@ -23,6 +23,36 @@ contexts:
 current-context: kind-ci
 ";
 
+/// A probe of every kind that one engine only can measure, and one that both can.
+const PROTOCOLS: &str = r#"
+apiVersion: squall.dev/v1alpha1
+kind: Experiment
+metadata: {name: protocols}
+spec:
+  probes:
+    - {name: web, rate: 10/s, timeout: 1s, http: {url: "http://127.0.0.1/"}}
+    - {name: pay, rate: 10/s, timeout: 1s, grpc: {address: "127.0.0.1:1"}}
+    - {name: port, rate: 10/s, timeout: 1s, tcp: {address: "127.0.0.1:1"}}
+    - {name: names, rate: 10/s, timeout: 1s, dns: {name: example.com}}
+    - name: some
+      rate: 10/s
+      timeout: 1s
+      http:
+        url: "http://127.0.0.1/"
+        connection: {reuse: 10}
+    - {name: two, rate: 10/s, timeout: 1s, http: {url: "http://127.0.0.1/", version: 2}}
+  steadyState:
+    - {probe: web, tolerance: "outage <= 2s"}
+    - {probe: pay, tolerance: "outage <= 2s"}
+    - {probe: port, tolerance: "outage <= 2s"}
+    - {probe: names, tolerance: "outage <= 2s"}
+    - {probe: some, tolerance: "outage <= 2s"}
+    - {probe: two, tolerance: "outage <= 2s"}
+  method:
+    - {name: kill, at: 0s, podKill: {pods: {namespace: shop, selector: app=web, count: 1}}}
+  timing: {before: 60s, during: 60s, after: 60s}
+"#;
+
 /// Runs the binary in an empty folder with a `config`, and gives what it printed and its exit code as one text.
 fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -32,6 +62,7 @@ fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
     std::fs::copy(GOOD, folder.path().join("good.yaml")).unwrap();
     let bad = std::fs::read_to_string(GOOD).unwrap().replace("rate: 200/s", "rat: 200/s");
     std::fs::write(folder.path().join("bad.yaml"), bad).unwrap();
+    std::fs::write(folder.path().join("protocols.yaml"), PROTOCOLS).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
     command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).env_clear().env("HOME", folder.path());
     if let Some(path) = kubeconfig {
@@ -80,6 +111,16 @@ fn a_call_that_makes_no_sense_is_a_usage_error() {
     insta::assert_snapshot!("no-such-fault", squall(&["faults", "podKil"], None));
     insta::assert_snapshot!("no-such-run", squall(&["report", "20260101-none"], None));
     insta::assert_snapshot!("plan-is-not-a-plan", squall(&["run", "--plan", "config"], Some("config")));
+}
+
+#[test]
+fn an_engine_that_can_not_measure_a_probe_is_a_usage_error() {
+    let run = |file| squall(&["run", file, "--engine", "reqwest"], Some("config"));
+    insta::assert_snapshot!("engine-sends-http-only", run("protocols.yaml"));
+    insta::assert_snapshot!("engine-of-no-such-name", squall(&["run", "good.yaml", "--engine", "requests"], None));
+    // What it can measure gets as far as the cluster.
+    assert_eq!(run("good.yaml"), squall(&["run", "good.yaml"], Some("config")));
+    assert!(squall(&["run", "protocols.yaml"], Some("config")).starts_with("exit 3"), "the native engine can");
 }
 
 #[test]

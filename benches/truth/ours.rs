@@ -105,6 +105,7 @@ fn probe(text: &str, rate: Rate, timeout: Duration) -> Result<ProbeConfig, Box<d
         rate,
         timeout,
         streams: vec![stream.parse()?],
+        engine: squall::scalar::EngineKind::Native,
         ask: Ask::Http(Box::new(ask)),
         in_flight_max: None,
         late_after: None,

@@ -13,8 +13,8 @@ use crate::plan::{Plan, Source, drift};
 use crate::record::Exit;
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
-use crate::scalar::Selector;
-use crate::spec::{Experiment, Loaded};
+use crate::scalar::{EngineKind, Selector};
+use crate::spec::{self, Experiment, Loaded};
 use crate::term::Terminal;
 
 /// `squall run`.
@@ -38,11 +38,32 @@ pub(super) struct RunVerb {
     /// Seed of every random choice; a new one each time when left out
     #[arg(long)]
     seed: Option<u64>,
+    /// What sends the probes' requests
+    #[arg(long, value_enum, default_value = "native", value_name = "NAME")]
+    engine: Engine,
     /// Start no second process that takes back what this one leaves when it is killed
     #[arg(long)]
     no_guard: bool,
     #[command(flatten)]
     sets: Sets,
+}
+
+/// What sends the probes' requests.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Engine {
+    /// Squall's own: every protocol, every step timed
+    Native,
+    /// The HTTP client of that name, to cross-check the native one: HTTP only, no steps, some classes coarser
+    Reqwest,
+}
+
+impl From<Engine> for EngineKind {
+    fn from(engine: Engine) -> Self {
+        match engine {
+            Engine::Native => Self::Native,
+            Engine::Reqwest => Self::Reqwest,
+        }
+    }
 }
 
 /// What is to be run.
@@ -86,7 +107,7 @@ impl RunVerb {
 
     fn jobs(&self, term: &mut Terminal) -> Result<Vec<Job>, Exit> {
         if let Some(path) = &self.plan {
-            return Self::from_plan(path, term).map(|job| vec![job]);
+            return self.planned(path, term).map(|job| vec![job]);
         }
         let files = match experiment_files(&self.paths) {
             Ok(files) => files,
@@ -107,6 +128,14 @@ impl RunVerb {
                 old_plan: None,
             })
             .collect();
+        let fit = |job: &Job| job.loaded.as_ref().map_or(Ok(()), |loaded| loaded.fits(self.engine.into()));
+        let unfit: Vec<_> = jobs.iter().filter_map(|job| fit(job).err()).collect();
+        if !unfit.is_empty() {
+            for diagnostics in &unfit {
+                term.diagnostics(diagnostics);
+            }
+            return Err(Exit::Usage);
+        }
         if jobs.is_empty() {
             let what = self.select.as_ref().map_or("there is no experiment in these paths".to_owned(), |s| {
                 format!("`--select {s}` selects none of the {} experiments", files.len())
@@ -116,11 +145,14 @@ impl RunVerb {
         Ok(jobs)
     }
 
-    fn from_plan(path: &Path, term: &mut Terminal) -> Result<Job, Exit> {
+    fn planned(&self, path: &Path, term: &mut Terminal) -> Result<Job, Exit> {
         let plan = Plan::read(path).map_err(|e| term.refused(&format!("{}: {e}", path.display()), None))?;
         let experiment = serde_json::from_value(plan.document.clone()).map_err(|e| {
             term.refused(&format!("{}: the plan's experiment can't be read: {e}", path.display()), None)
         })?;
+        if let Some(unfit) = spec::unfit(&experiment, self.engine.into()).first() {
+            return Err(term.usage(&format!("{}: {}", path.display(), unfit.message), Some(&unfit.hint)));
+        }
         Ok(Job { experiment, source: plan.source.clone(), loaded: None, old_plan: Some(plan) })
     }
 
@@ -180,6 +212,7 @@ impl RunVerb {
             cluster: cluster.clone(),
             reports: self.reports.clone(),
             run,
+            engine: self.engine.into(),
             guard,
             by: world.by.clone(),
             wall: (world.wall)(),

@@ -7,11 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 pub use hickory_resolver::proto::op::ResponseCode;
 pub use hickory_resolver::proto::rr::RecordType;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
 use super::sample::Class;
 use super::stream::StreamKind;
-use crate::scalar::Rate;
+use crate::scalar::{EngineKind, Rate};
 
 /// One probe, ready to be run.
 ///
@@ -27,6 +27,8 @@ pub struct ProbeConfig {
     pub timeout: Duration,
     /// The streams, each at the full rate. Both kinds make a paired probe.
     pub streams: Vec<StreamKind>,
+    /// What sends its requests.
+    pub engine: EngineKind,
     /// What is asked, and what a good answer is.
     pub ask: Ask,
     /// Requests in flight at most, per stream. By default twice what the rate and the timeout can bring about.
@@ -206,13 +208,15 @@ pub const BODY_LOOKED_AT: usize = 64 * 1024;
 
 impl Expectation {
     /// What is wrong with a response's head, if anything.
-    pub(crate) fn judge_head(&self, head: &http::response::Parts) -> Option<Class> {
-        let status = head.status.as_u16();
-        let wanted = if self.statuses.is_empty() { head.status.is_success() } else { self.statuses.contains(&status) };
+    pub(crate) fn judge_head(&self, status: StatusCode, sent: &HeaderMap) -> Option<Class> {
+        let wanted = match &*self.statuses {
+            [] => status.is_success(),
+            statuses => statuses.contains(&status.as_u16()),
+        };
         if !wanted {
             return Some(Class::Status);
         }
-        let headers = self.headers.iter().all(|(name, value)| head.headers.get_all(name).iter().any(|v| v == value));
+        let headers = self.headers.iter().all(|(name, value)| sent.get_all(name).iter().any(|v| v == value));
         (!headers).then_some(Class::HeaderMismatch)
     }
 
@@ -283,8 +287,9 @@ mod tests {
             let (name, rate) = ("web".to_owned(), "1/s".parse().unwrap());
             let timeout = Duration::from_millis(timeout);
             let ask = Ask::Tcp(TcpAsk { host: "web".to_owned(), port: 80 });
+            let (streams, engine) = (Vec::new(), EngineKind::Native);
             let config =
-                ProbeConfig { name, rate, timeout, streams: Vec::new(), ask, in_flight_max: None, late_after: None };
+                ProbeConfig { name, rate, timeout, streams, engine, ask, in_flight_max: None, late_after: None };
             config.lateness_max().as_millis()
         };
         assert_eq!([bound(3_000), bound(500), bound(10), bound(2)], [100, 50, 1, 1]);

@@ -241,6 +241,7 @@ mod tests {
             rate: "1/s".parse().unwrap(),
             timeout: Duration::from_secs(1),
             streams: vec![StreamKind::Fresh],
+            engine: crate::scalar::EngineKind::Native,
             ask: Ask::Http(Box::new(HttpAsk {
                 version: HttpVersion::One,
                 request,

@@ -21,6 +21,11 @@ const UNIT: u64 = 100;
 /// The end of a step that has not ended.
 const OPEN: u32 = u32::MAX;
 
+impl Steps {
+    /// Steps that nobody saw: none has a duration. No request has these ends, since no step ends before those in front of it.
+    pub(crate) const UNSEEN: Self = Self { ends: [OPEN, OPEN, OPEN, OPEN, 0] };
+}
+
 impl Default for Steps {
     fn default() -> Self {
         Self { ends: [OPEN; LAST] }
@@ -45,9 +50,12 @@ impl Steps {
     }
 
     /// How long a step took, in nanoseconds, of a request that took `service` from send to outcome; 0 for one that it did not
-    /// need or did not come to. Over all steps these add up to `service`.
+    /// need or did not come to. Over all steps these add up to `service`, unless the engine sees no steps: then all are 0.
     #[must_use]
     pub fn duration(&self, step: Step, service: Nanos) -> Nanos {
+        if *self == Self::UNSEEN {
+            return 0;
+        }
         let index = index(step);
         let end_of = |index| match self.ends.get(index) {
             Some(&end) if end != OPEN => (Nanos::from(end) * UNIT).min(service),
@@ -94,6 +102,11 @@ mod tests {
         let again = [(Step::Response, 0), (Step::Dns, 2), (Step::Connect, 4)];
         assert_eq!(durations(&again, 9 * US), [4, 5, 0, 0, 0, 0].map(|us| us * US), "an idle connection was of no use");
         assert_eq!(durations(&[], 0), [0; 6]);
+    }
+
+    #[test]
+    fn steps_that_nobody_saw_have_no_duration() {
+        assert_eq!(STEPS.map(|step| Steps::UNSEEN.duration(step, 9 * US)), [0; 6]);
     }
 
     proptest! {

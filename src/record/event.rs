@@ -13,6 +13,7 @@ use super::availability::{Availability, Comparison};
 use super::cluster::ClusterId;
 use super::summary::Summary;
 use crate::probe::StreamKind;
+use crate::scalar::EngineKind;
 
 /// Version of the event format, written into the first event.
 pub const FORMAT: u32 = 1;
@@ -311,6 +312,9 @@ pub enum What {
         seed: u64,
         /// Context, server and cluster UID.
         cluster: ClusterId,
+        /// What sent the probes' requests.
+        #[serde(default)]
+        engine: EngineKind,
     },
     /// The plan that the run follows, as `squall plan --out` writes it.
     Planned {

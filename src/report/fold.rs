@@ -8,6 +8,7 @@ use super::model::{
     Undoing, VERSION,
 };
 use crate::record::{ClusterId, Event, Impact, Judgement, Micros, Target, Verdict, What};
+use crate::scalar::EngineKind;
 
 impl Report {
     /// Folds the events of one run, complete or not.
@@ -41,6 +42,7 @@ impl Default for Fold {
             source: String::new(),
             seed: 0,
             cluster: ClusterId::default(),
+            engine: EngineKind::default(),
             started: None,
             ended: None,
             elapsed_us: 0,
@@ -72,7 +74,8 @@ impl Fold {
         self.report.started.get_or_insert(event.wall);
         self.report.ended = Some(event.wall);
         match &event.what {
-            What::RunStarted { version, run, experiment, source, seed, cluster, .. } => {
+            What::RunStarted { version, run, experiment, source, seed, cluster, engine, .. } => {
+                self.report.engine = *engine;
                 self.report.squall.clone_from(version);
                 self.report.run.clone_from(run);
                 self.report.experiment.clone_from(experiment);

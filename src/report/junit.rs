@@ -34,6 +34,7 @@ fn suite(report: &Report) -> TestSuite {
         ("verdict", format::run_verdict(report.verdict).to_owned()),
         ("exit-code", report.exit_code.map_or_else(|| "none".to_owned(), |code| code.to_string())),
         ("seed", report.seed.to_string()),
+        ("engine", report.engine.to_string()),
         ("source", report.source.clone()),
         ("cluster", report.cluster.context.clone()),
         ("cluster-uid", report.cluster.uid.clone()),

@@ -7,6 +7,7 @@ use crate::record::{
     Availability, ClusterId, Comparison, Injection, Judgement, Micros, Outage, Phase, RunVerdict, Summary, Target,
     UndoOutcome, Verdict,
 };
+use crate::scalar::EngineKind;
 
 /// Version of the report's format. Fields may be added; none is renamed or given another meaning without a new version.
 pub const VERSION: u32 = 1;
@@ -29,6 +30,9 @@ pub struct Report {
     pub seed: u64,
     /// Which cluster.
     pub cluster: ClusterId,
+    /// What sent the probes' requests.
+    #[serde(default)]
+    pub engine: EngineKind,
     /// Wall clock at the first event, RFC 3339 in UTC.
     #[schemars(with = "Option<String>")]
     pub started: Option<jiff::Timestamp>,
@@ -277,6 +281,10 @@ impl Report {
         if !self.cluster.context.is_empty() && self.cluster.context != "in-cluster" {
             command.push_str(" --context ");
             command.push_str(&self.cluster.context);
+        }
+        if !self.engine.is_native() {
+            command.push_str(" --engine ");
+            command.push_str(self.engine.word());
         }
         command
     }

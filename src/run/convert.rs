@@ -9,15 +9,15 @@ use crate::probe::{
     Ask, DnsAsk, DnsExpectation, DnsOver, Expectation, GrpcAsk, HealthState, HttpAsk, HttpVersion, ProbeConfig,
     RecordType, Request, ResponseCode, StreamKind, TcpAsk,
 };
-use crate::scalar::Validity;
+use crate::scalar::{EngineKind, Validity};
 use crate::spec::{self, Connection, Grpc, HostPort, Http, Method, Probe, Protocol, Rcode, Socket, Tcp};
 
-/// Makes a probe ready to be run.
+/// Makes a probe ready to be run by an engine.
 ///
 /// # Errors
 ///
 /// When a header can't be sent, or the environment lacks a variable that one comes from.
-pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
+pub(super) fn probe(probe: &Probe, engine: EngineKind) -> Result<ProbeConfig, String> {
     let (streams, ask) = match &probe.protocol {
         Protocol::Http(http) => {
             let ask = http_ask(http).map_err(|why| format!("probe `{}`: {why}", probe.name))?;
@@ -33,7 +33,7 @@ pub(super) fn probe(probe: &Probe) -> Result<ProbeConfig, String> {
         Protocol::Dns(dns) => (sockets(dns.socket), Ask::Dns(dns_ask(dns))),
     };
     let (name, rate, timeout) = (probe.name.to_string(), probe.rate, probe.timeout.get());
-    Ok(ProbeConfig { name, rate, timeout, streams, ask, in_flight_max: None, late_after: None })
+    Ok(ProbeConfig { name, rate, timeout, streams, engine, ask, in_flight_max: None, late_after: None })
 }
 
 fn connections(connection: Connection) -> Vec<StreamKind> {

@@ -53,6 +53,7 @@ use crate::cluster::Cluster;
 use crate::measure::HlogWriter;
 use crate::plan::{Allowance, Plan, UNDO_BUDGET, reach};
 use crate::record::{Clock, Event, Exit, FORMAT, Recorder, RunDir, RunVerdict, What};
+use crate::scalar::EngineKind;
 use crate::spec::{Experiment, Hypothesis};
 
 /// Everything that a run needs.
@@ -67,6 +68,8 @@ pub struct Request {
     pub reports: PathBuf,
     /// Run id; see [`run_id`].
     pub run: String,
+    /// What sends the probes' requests.
+    pub engine: EngineKind,
     /// Who runs it, `user@host`.
     pub by: String,
     /// The wall clock now: an argument, so that a rehearsal is reproducible.
@@ -174,6 +177,7 @@ fn started(request: &Request) -> What {
         source: request.plan.source.clone(),
         seed: request.plan.seed,
         cluster: request.plan.cluster.clone(),
+        engine: request.engine,
     }
 }
 
@@ -189,7 +193,8 @@ fn refused(error: &LeaseError) -> String {
 async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place: &Place) -> Concluded {
     let clock = recorder.clock();
     let store = StateStore::new(request.cluster.clone(), &request.plan.state_namespace);
-    let probes: Result<Vec<_>, String> = request.experiment.spec.probes.iter().map(convert::probe).collect();
+    let probes: Result<Vec<_>, String> =
+        request.experiment.spec.probes.iter().map(|probe| convert::probe(probe, request.engine)).collect();
     let probes = match probes {
         Ok(probes) => probes,
         Err(why) => return Concluded::new(RunVerdict::Refused, why),

@@ -4,6 +4,7 @@
 //! number without a unit can't travel through the program. Nothing here knows of clusters, probes or files.
 
 mod duration;
+mod engine;
 mod false_alarms;
 mod matching;
 mod name;
@@ -17,6 +18,7 @@ mod validity;
 pub mod words;
 
 pub use duration::Duration;
+pub use engine::EngineKind;
 pub use false_alarms::FalseAlarms;
 pub use name::Name;
 pub use percent::Percent;

@@ -117,6 +117,8 @@ codes! {
     Request = "E048",
     /// A stop condition could never, or would always, end the run.
     StopCondition = "E049",
+    /// The chosen engine can't measure the probe.
+    Engine = "E050",
     /// A plain text that other readers of YAML take for something else.
     AmbiguousText = "W001",
     /// A value that is probably a secret stands in clear text.

@@ -7,6 +7,7 @@ use std::io::Read;
 use sha2::{Digest as _, Sha256};
 
 use super::diagnostic::{Code, Diagnostic, Diagnostics, Severity};
+use super::engine::{Place, places};
 use super::reader::Reader;
 use super::source::{MAX_BYTES, Source};
 use super::{Experiment, check, foreign, variables, yaml};
@@ -22,6 +23,8 @@ pub struct Loaded {
     pub warnings: Diagnostics,
     /// SHA-256 of the bytes as they were read, in lower-case hexadecimal digits.
     pub sha256: String,
+    /// Where the probes are written.
+    pub(super) places: Vec<Place>,
 }
 
 /// Reads an experiment from the bytes of a file, YAML or JSON. `name` is how messages call the file, `sets` are values of variables.
@@ -35,8 +38,9 @@ pub fn load(name: &str, bytes: &[u8], sets: &[(String, String)]) -> Result<Loade
     let is_fatal = found.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     let diagnostics = Diagnostics::new(source, found);
     match experiment {
-        Some((experiment, variables)) if !is_fatal => {
-            Ok(Loaded { experiment, variables, warnings: diagnostics, sha256: hex(&Sha256::digest(bytes)) })
+        Some((experiment, variables, places)) if !is_fatal => {
+            let sha256 = hex(&Sha256::digest(bytes));
+            Ok(Loaded { experiment, variables, warnings: diagnostics, sha256, places })
         }
         _ => Err(diagnostics),
     }
@@ -82,12 +86,12 @@ fn unreadable(path: &str, error: &std::io::Error) -> Diagnostic {
     Diagnostic::nowhere(Code::Unreadable, format!("can't read the file: {why}")).hint(hint)
 }
 
-/// The experiment, as far as it can be read, and the values of its variables.
+/// The experiment, as far as it can be read, the values of its variables, and the places of its probes.
 fn document(
     source: &Source,
     sets: &[(String, String)],
     found: &mut Vec<Diagnostic>,
-) -> Option<(Experiment, BTreeMap<String, String>)> {
+) -> Option<(Experiment, BTreeMap<String, String>, Vec<Place>)> {
     let tree = yaml::parse(source, found);
     let is_nothing =
         tree.as_ref().is_none_or(|tree| tree.root.text() == Some("") && tree.root.span.start >= tree.root.span.end);
@@ -107,7 +111,7 @@ fn document(
     check::check(source, &tree, found);
     experiment.map(|mut experiment| {
         experiment.spec.variables.clear();
-        (experiment, values)
+        (experiment, values, places(&tree.root))
     })
 }
 

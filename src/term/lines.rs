@@ -26,9 +26,10 @@ impl Lines {
     /// The lines that an event earns.
     pub(super) fn of(&mut self, event: &Event) -> Vec<String> {
         match &event.what {
-            What::RunStarted { run, experiment, cluster, seed, .. } => {
+            What::RunStarted { run, experiment, cluster, seed, engine, .. } => {
                 let on = if cluster.context.is_empty() { String::new() } else { format!(" on {}", cluster.context) };
-                return vec![format!("{} {experiment}{on}, seed {seed}", paint(STRONG, &format!("run {run}")))];
+                let by = if engine.is_native() { String::new() } else { format!(", engine {engine}") };
+                return vec![format!("{} {experiment}{on}, seed {seed}{by}", paint(STRONG, &format!("run {run}")))];
             }
             What::PhaseStarted { phase, from } => {
                 return vec![String::new(), format!("{} from {}", paint(STRONG, phase.label()), instant(*from))];

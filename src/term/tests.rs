@@ -8,8 +8,9 @@ use std::rc::Rc;
 use super::screen::Screen;
 use super::{Output, Terminal};
 use crate::plan::{BudgetRoom, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Rule, SampleCheck};
-use crate::record::{Event, Phase};
+use crate::record::{Event, Phase, What};
 use crate::report::{Report, synthetic};
+use crate::scalar::EngineKind;
 
 /// Bytes that a test can read while a screen still writes them.
 #[derive(Clone, Default)]
@@ -51,6 +52,22 @@ fn whole(events: &[Event]) -> String {
 #[test]
 fn a_deviated_run() {
     insta::assert_snapshot!(whole(&synthetic::pod_kill()));
+}
+
+/// Whoever reads the line must not take one engine's numbers for the other's.
+#[test]
+fn another_engine_is_named() {
+    let mut events = synthetic::passed();
+    let What::RunStarted { engine, .. } = &mut events[0].what else { panic!("a run begins with its start") };
+    *engine = EngineKind::Reqwest;
+    let (_, err) = play(Output::Text, &events, None);
+    assert!(err.lines().next().unwrap().ends_with(", engine reqwest"), "{err}");
+    let report = Report::from_events(&events);
+    assert_eq!(report.engine, EngineKind::Reqwest);
+    assert!(report.repeat_command().ends_with(" --engine reqwest"), "{}", report.repeat_command());
+    let page = crate::report::html(&report, &events);
+    assert!(page.contains("measured by the engine reqwest") && page.contains("<dt>Probe engine</dt><dd>reqwest</dd>"));
+    assert!(!whole(&synthetic::passed()).contains("engine"), "the native one is not worth a word");
 }
 
 #[test]

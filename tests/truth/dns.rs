@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use squall::probe::{Ask, Class, DnsAsk, DnsExpectation, DnsOver, RecordType, ResponseCode, StreamKind};
 
 use crate::matrix::Want::{Bad, Good, OneOf};
-use crate::matrix::{Row, Strikes, Want, both, hold};
+use crate::matrix::{Faults, NATIVE, Row, Strikes, Want, both, hold};
 use crate::script::Protocol;
 
 const SILENT: Want = Bad(Class::DnsTimeout, 0);
@@ -86,19 +86,29 @@ fn ask(over: DnsOver) -> impl Fn(u16) -> Ask {
     }
 }
 
-#[tokio::test]
-async fn dns_faults_over_datagrams_have_their_classes_and_no_question_is_sent_twice() {
-    let tables = [(Strikes::Connect, NOBODY), (Strikes::Datagram, MESSAGE), (Strikes::Datagram, DATAGRAM)];
-    hold(("dns-udp", Protocol::DnsUdp), &STREAMS, &tables, ask(DnsOver::Udp)).await;
-}
+const UDP: Faults = Faults {
+    name: "dns-udp",
+    protocol: Protocol::DnsUdp,
+    tables: &[(Strikes::Connect, NOBODY), (Strikes::Datagram, MESSAGE), (Strikes::Datagram, DATAGRAM)],
+};
 
-#[tokio::test]
-async fn dns_faults_over_tcp_have_their_classes_and_no_question_is_sent_twice() {
-    let tables = [
+const TCP: Faults = Faults {
+    name: "dns-tcp",
+    protocol: Protocol::DnsTcp,
+    tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, CONNECTION),
         (Strikes::Request, MESSAGE),
         (Strikes::Request, OVER_TCP),
-    ];
-    hold(("dns-tcp", Protocol::DnsTcp), &STREAMS, &tables, ask(DnsOver::Tcp)).await;
+    ],
+};
+
+#[tokio::test]
+async fn dns_faults_over_datagrams_have_their_classes_and_no_question_is_sent_twice() {
+    hold(&NATIVE, &UDP, &STREAMS, ask(DnsOver::Udp)).await;
+}
+
+#[tokio::test]
+async fn dns_faults_over_tcp_have_their_classes_and_no_question_is_sent_twice() {
+    hold(&NATIVE, &TCP, &STREAMS, ask(DnsOver::Tcp)).await;
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use squall::probe::{Ask, Counts, Engine, HttpAsk, Plan, ProbeConfig, Sample, StreamKind};
+use squall::scalar::EngineKind;
 use tokio::time::Instant;
 
 use crate::script::{Event, Greeting, Script};
@@ -176,5 +177,6 @@ pub(crate) fn http_ask(url: &str) -> HttpAsk {
 /// A probe of one stream.
 pub(crate) fn probe(name: &str, rate: &str, timeout: Duration, stream: StreamKind, ask: Ask) -> ProbeConfig {
     let (name, rate) = (name.to_owned(), rate.parse().unwrap());
-    ProbeConfig { name, rate, timeout, streams: vec![stream], ask, in_flight_max: None, late_after: Some(timeout / 10) }
+    let (streams, late_after) = (vec![stream], Some(timeout / 10));
+    ProbeConfig { name, rate, timeout, streams, engine: EngineKind::Native, ask, in_flight_max: None, late_after }
 }

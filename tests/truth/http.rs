@@ -5,7 +5,7 @@ use squall::probe::{Ask, Class, HttpVersion, StreamKind};
 
 use crate::harness::http_ask;
 use crate::matrix::Want::{Bad, Good, GoodThenGone, OneOf};
-use crate::matrix::{Row, Strikes, Want, both, hold};
+use crate::matrix::{Faults, NATIVE, Row, Strikes, Want, both, hold};
 use crate::script::Protocol;
 
 pub(crate) const CLOSED: Want = Bad(Class::ResponseClosed, 0);
@@ -153,24 +153,34 @@ pub(crate) fn asks(version: HttpVersion, scheme: &str, port: u16) -> Ask {
 /// A connection for each request, and connections that are kept.
 pub(crate) const STREAMS: [StreamKind; 2] = [StreamKind::Fresh, StreamKind::KeptAlive];
 
-#[tokio::test]
-async fn http_faults_have_their_classes_and_no_request_is_sent_twice() {
-    let tables = [
+pub(crate) const HTTP: Faults = Faults {
+    name: "http",
+    protocol: Protocol::Http,
+    tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, CONNECTION),
         (Strikes::Request, REQUEST),
         (Strikes::Request, PLAIN),
-    ];
-    hold(("http", Protocol::Http), &STREAMS, &tables, |port| asks(HttpVersion::One, "http", port)).await;
-}
+    ],
+};
 
-#[tokio::test]
-async fn https_faults_have_their_classes_and_no_request_is_sent_twice() {
-    let tables = [
+pub(crate) const HTTPS: Faults = Faults {
+    name: "https",
+    protocol: Protocol::Https,
+    tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, HANDSHAKE),
         (Strikes::Request, REQUEST),
         (Strikes::Request, OVER_TLS),
-    ];
-    hold(("https", Protocol::Https), &STREAMS, &tables, |port| asks(HttpVersion::One, "https", port)).await;
+    ],
+};
+
+#[tokio::test]
+async fn http_faults_have_their_classes_and_no_request_is_sent_twice() {
+    hold(&NATIVE, &HTTP, &STREAMS, |port| asks(HttpVersion::One, "http", port)).await;
+}
+
+#[tokio::test]
+async fn https_faults_have_their_classes_and_no_request_is_sent_twice() {
+    hold(&NATIVE, &HTTPS, &STREAMS, |port| asks(HttpVersion::One, "https", port)).await;
 }

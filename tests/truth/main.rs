@@ -13,6 +13,7 @@ mod matrix;
 #[path = "../hlog/reader.rs"]
 mod reader;
 mod script;
+mod second;
 mod stall;
 mod tcp;
 mod windows;

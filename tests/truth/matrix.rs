@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use squall::probe::{Ask, Class, Outcome, Sample, StreamKind};
+use squall::probe::{Ask, Class, Outcome, ProbeConfig, Sample, StreamKind};
+use squall::scalar::EngineKind;
 use tokio::time::Instant;
 
 use crate::harness::{Run, Seen, Server, known_faults, probe, run};
@@ -28,7 +29,7 @@ impl Want {
             (Self::Good | Self::GoodThenGone | Self::GoodOr(_), Outcome::Good) => true,
             (Self::GoodOr(wanted), Outcome::Bad { class, status: 0 }) => wanted == class,
             (Self::Bad(wanted, of), Outcome::Bad { class, status }) => (wanted, of) == (class, status),
-            (Self::OneOf(wanted), Outcome::Bad { class, status: 0 }) => wanted.contains(&class),
+            (Self::OneOf(wanted), Outcome::Bad { class, status: 0 | 200 }) => wanted.contains(&class),
             _ => false,
         }
     }
@@ -69,6 +70,40 @@ pub(crate) const fn both(fault: &'static str, want: Want) -> Row {
 /// A fault, and what it has to come to on the first and on the second stream.
 pub(crate) type Row = (&'static str, Want, Want);
 
+/// All faults of a protocol.
+pub(crate) struct Faults {
+    /// What the server calls the protocol.
+    pub(crate) name: &'static str,
+    pub(crate) protocol: Protocol,
+    pub(crate) tables: &'static [(Strikes, &'static [Row])],
+}
+
+/// What is held against the server.
+pub(crate) struct Instrument {
+    pub(crate) engine: EngineKind,
+    /// Where its classes are coarser than the table's. Everything else is as the table says.
+    pub(crate) coarser: &'static [Coarser],
+}
+
+/// Faults that come to something else, on one of the streams.
+pub(crate) struct Coarser {
+    pub(crate) faults: &'static [&'static str],
+    pub(crate) stream: StreamKind,
+    pub(crate) want: Want,
+}
+
+/// The native engine: every class exact.
+pub(crate) const NATIVE: Instrument = Instrument { engine: EngineKind::Native, coarser: &[] };
+
+impl Instrument {
+    fn want(&self, (fault, first, later): Row, stream: StreamKind) -> Want {
+        let told = if stream.requests_per_connection() > 1 { later } else { first };
+        let coarser = self.coarser.iter().find(|other| other.stream == stream && other.faults.contains(&fault));
+        assert!(coarser.is_none_or(|other| other.want != told), "{fault}: what is listed as coarser is not");
+        coarser.map_or(told, |other| other.want)
+    }
+}
+
 /// Slots of each stream.
 const SLOTS: u32 = 8;
 const RATE: &str = "10/s";
@@ -86,16 +121,13 @@ const SHOWN: usize = 12;
 /// One fault on one stream.
 #[derive(Clone, Copy)]
 struct Case {
-    row: Row,
+    fault: &'static str,
+    want: Want,
     strikes: Strikes,
     stream: StreamKind,
 }
 
 impl Case {
-    fn want(&self) -> Want {
-        if self.keeps() { self.row.2 } else { self.row.1 }
-    }
-
     /// Whether connections are kept and used again.
     fn keeps(&self) -> bool {
         self.stream.requests_per_connection() > 1
@@ -107,11 +139,11 @@ impl Case {
     }
 
     fn name(&self) -> String {
-        format!("{} on a {} stream", self.row.0, self.stream.label())
+        format!("{} on a {} stream", self.fault, self.stream.label())
     }
 
     fn listener(&self, protocol: Protocol) -> Listener {
-        let act = self.row.0.to_owned();
+        let act = self.fault.to_owned();
         let (name, windows, delay) = (self.name(), Vec::new(), None);
         if self.on_second() {
             let rules = vec![Rule { turn: Some(1), act, ..Rule::default() }];
@@ -129,25 +161,28 @@ enum Verdict {
     Wrong(String),
 }
 
-/// Runs every row on both streams against the server and fails with all that differs. The rows have to be exactly the faults that the
+/// Runs every row on every stream against the server and fails with all that differs. The rows have to be exactly the faults that the
 /// server knows for the protocol.
 pub(crate) async fn hold(
-    (name, protocol): (&str, Protocol),
+    instrument: &Instrument,
+    &Faults { name, protocol, tables }: &Faults,
     streams: &[StreamKind],
-    tables: &[(Strikes, &[Row])],
     ask: impl Fn(u16) -> Ask,
 ) {
     let rows: Vec<_> = tables.iter().flat_map(|(strikes, rows)| rows.iter().map(move |row| (*strikes, *row))).collect();
     let told: BTreeSet<_> = rows.iter().map(|(_, row)| row.0.to_owned()).collect();
     assert_eq!(told, known_faults(name).into_iter().collect(), "the table and the server's faults");
     assert_eq!(told.len(), rows.len(), "a fault stands twice in the table");
-    let mut cases: Vec<_> = rows
-        .iter()
-        .flat_map(|(strikes, row)| streams.iter().map(|stream| Case { row: *row, strikes: *strikes, stream: *stream }))
-        .collect();
+    let case = |strikes, row: Row, stream| Case { fault: row.0, want: instrument.want(row, stream), strikes, stream };
+    let mut cases: Vec<_> =
+        rows.iter().flat_map(|(strikes, row)| streams.iter().map(|stream| case(*strikes, *row, *stream))).collect();
+    let listed = instrument.coarser.iter().flat_map(|other| other.faults.iter().map(|fault| (*fault, other.stream)));
+    for (fault, stream) in listed {
+        assert!(cases.iter().any(|case| (case.fault, case.stream) == (fault, stream)), "{fault} is no fault of {name}");
+    }
     let mut wrong = Vec::new();
     for _ in 0..TRIES {
-        let verdicts = try_all(&cases, protocol, &ask).await;
+        let verdicts = try_all(&cases, (protocol, instrument.engine), &ask).await;
         let mut spoilt = Vec::new();
         for (case, verdict) in cases.iter().zip(verdicts) {
             match verdict {
@@ -170,15 +205,15 @@ pub(crate) async fn hold(
     );
 }
 
-async fn try_all(cases: &[Case], protocol: Protocol, ask: impl Fn(u16) -> Ask) -> Vec<Verdict> {
+async fn try_all(cases: &[Case], (protocol, engine): (Protocol, EngineKind), ask: impl Fn(u16) -> Ask) -> Vec<Verdict> {
     let listeners = cases.iter().map(|case| case.listener(protocol)).collect();
     let server = Server::start(&Script { seed: 1, listeners });
     let probes: Vec<_> = cases
         .iter()
         .enumerate()
         .map(|(index, case)| {
-            let timeout = if case.want().is_timeout() { SHORT } else { LONG };
-            probe(&case.name(), RATE, timeout, case.stream, ask(server.port(index)))
+            let timeout = if case.want.is_timeout() { SHORT } else { LONG };
+            ProbeConfig { engine, ..probe(&case.name(), RATE, timeout, case.stream, ask(server.port(index))) }
         })
         .collect();
     let runs = run(&probes, Instant::now(), Duration::from_millis(200), LENGTH).await;
@@ -210,7 +245,7 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
     }
     // What crossed the end of its connection may have reached the server, which was too late then, or not.
     let crossed = samples.iter().filter(|sample| sample.outcome == CROSSED && on_second).count();
-    let unseen = if case.want() == Want::GoodThenGone { crossed.saturating_sub(seen.acts("too-late")) } else { 0 };
+    let unseen = if case.want == Want::GoodThenGone { crossed.saturating_sub(seen.acts("too-late")) } else { 0 };
     let (connections, requests) = match case.strikes {
         Strikes::Connect => (0, 0),
         Strikes::Connection => (opened, 0),
@@ -221,7 +256,7 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
         second_ones_are(case, samples, seen, unseen) && (case.strikes != Strikes::Stream || one_goes_on(samples))
     } else {
         (opened == samples.len() || matches!(case.strikes, Strikes::Connect | Strikes::Datagram))
-            && samples.iter().all(|sample| case.want().met_by(sample.outcome))
+            && samples.iter().all(|sample| case.want.met_by(sample.outcome))
     };
     if as_wanted && (connections, requests) == (seen.connections, seen.requests.len()) {
         return Verdict::Held;
@@ -230,7 +265,7 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
     let acts: Vec<_> = seen.requests.iter().map(|request| request.act.as_str()).collect();
     Verdict::Wrong(format!(
         "wanted {:?}, {connections} connections, {requests} requests; the server saw {} and {}: {acts:?}; the engine: {outcomes:?}",
-        case.want(),
+        case.want,
         seen.connections,
         seen.requests.len(),
     ))
@@ -238,7 +273,7 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
 
 /// Whether there are as many of each outcome as the server gave cause for. It did the fault to reused connections only.
 fn second_ones_are(case: &Case, samples: &[Sample], seen: &Seen, unseen: usize) -> bool {
-    let (fault, want) = (case.row.0, case.want());
+    let (fault, want) = (case.fault, case.want);
     let mut causes =
         vec![(want, seen.acts(fault)), (Want::Bad(Class::ReusedClosed, 0), seen.acts("too-late") + unseen)];
     if fault != "ok" {

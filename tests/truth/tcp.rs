@@ -3,7 +3,7 @@
 use squall::probe::{Ask, Class, StreamKind, TcpAsk};
 
 use crate::matrix::Want::{Bad, Good, GoodOr};
-use crate::matrix::{Row, Strikes, both, hold};
+use crate::matrix::{Faults, NATIVE, Row, Strikes, both, hold};
 use crate::script::Protocol;
 
 const NO_CONNECTION: &[Row] =
@@ -20,9 +20,14 @@ const CONNECTION: &[Row] = &[
     both("rst-unread", Good),
 ];
 
+const TCP: Faults = Faults {
+    name: "tcp",
+    protocol: Protocol::Tcp,
+    tables: &[(Strikes::Connect, NO_CONNECTION), (Strikes::Connection, CONNECTION)],
+};
+
 #[tokio::test]
 async fn tcp_faults_have_their_classes_and_no_connection_is_opened_twice() {
     let ask = |port| Ask::Tcp(TcpAsk { host: "127.0.0.1".to_owned(), port });
-    let tables = [(Strikes::Connect, NO_CONNECTION), (Strikes::Connection, CONNECTION)];
-    hold(("tcp", Protocol::Tcp), &[StreamKind::Fresh], &tables, ask).await;
+    hold(&NATIVE, &TCP, &[StreamKind::Fresh], ask).await;
 }

@@ -17,6 +17,7 @@ fn config(address: std::net::SocketAddr, expect: HealthState) -> ProbeConfig {
         rate: "1/s".parse().unwrap(),
         timeout: LONG,
         streams: vec![StreamKind::Fresh],
+        engine: crate::scalar::EngineKind::Native,
         ask: Ask::Grpc(Box::new(GrpcAsk {
             host: address.ip().to_string(),
             port: address.port(),

@@ -4,6 +4,7 @@ mod grpc;
 mod http2;
 mod outcomes;
 mod real_time;
+mod second;
 mod server;
 mod tls;
 mod virtual_time;
@@ -35,6 +36,7 @@ fn probe(url: &str, rate: &str, timeout: Duration, streams: &[StreamKind]) -> Pr
         rate: rate.parse().unwrap(),
         timeout,
         streams: streams.to_vec(),
+        engine: crate::scalar::EngineKind::Native,
         ask: Ask::Http(Box::new(HttpAsk {
             version: HttpVersion::One,
             request,

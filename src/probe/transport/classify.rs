@@ -13,8 +13,10 @@
 //! | what HTTP/2 adds | [there](super::http2) |
 //! | out of descriptors, ports or buffers at any step | not bad: [`Answer::Local`] |
 
+use std::error::Error;
 use std::fmt;
 use std::io;
+use std::iter;
 
 use rustls::AlertDescription;
 
@@ -36,6 +38,7 @@ pub(crate) enum Cause {
     Io(io::Error),
     Http(hyper::Error),
     Http2(h2::Error),
+    Reqwest(reqwest::Error),
     Text(&'static str),
 }
 
@@ -43,19 +46,18 @@ impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => error.fmt(f),
-            Self::Http(error) => {
-                error.fmt(f)?;
-                let mut source = std::error::Error::source(error);
-                while let Some(error) = source {
-                    write!(f, ": {error}")?;
-                    source = error.source();
-                }
-                Ok(())
-            }
+            Self::Http(error) => chain(error, f),
+            Self::Reqwest(error) => chain(error, f),
             Self::Http2(error) => error.fmt(f),
             Self::Text(text) => f.write_str(text),
         }
     }
+}
+
+/// An error with all that lies below it.
+fn chain(error: &dyn Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{error}")?;
+    iter::successors(error.source(), |error| Error::source(*error)).try_for_each(|below| write!(f, ": {below}"))
 }
 
 impl Failed {
@@ -63,51 +65,16 @@ impl Failed {
         Self { answer: bad(class), cause }
     }
 
-    fn io(error: io::Error, class: Class) -> Self {
-        let answer = Trouble::of(&error).map_or(bad(class), Answer::Local);
-        Self { answer, cause: Cause::Io(error) }
-    }
-
     /// A connection that did not open.
     pub(crate) fn connect(error: io::Error) -> Self {
-        let class = match error.kind() {
-            io::ErrorKind::ConnectionRefused => Class::ConnectRefused,
-            // Not connected any more: it was reset before anything was asked of it.
-            io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::NotConnected => {
-                Class::ConnectReset
-            }
-            io::ErrorKind::TimedOut => Class::ConnectTimeout,
-            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
-                Class::ConnectUnreachable
-            }
-            _ => Class::ConnectOther,
-        };
-        Self::io(error, class)
+        Self { answer: connect(&error), cause: Cause::Io(error) }
     }
 
     /// A TLS handshake that did not succeed.
     pub(crate) fn tls(error: io::Error) -> Self {
-        let refused = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if let Some(soon) = refused.and_then(ExpiresSoon::of) {
-            return Self::bad(Class::TlsExpiresSoon, Cause::Io(io::Error::other(soon)));
-        }
-        let class = match (refused, error.kind()) {
-            (Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented), _) => {
-                Class::TlsCertificate
-            }
-            (Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)), _) => Class::TlsAlpn,
-            (Some(rustls::Error::AlertReceived(_)), _) => Class::TlsAlert,
-            (
-                None,
-                io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe,
-            ) => Class::TlsClosed,
-            (None, io::ErrorKind::TimedOut) => Class::TlsTimeout,
-            _ => Class::TlsOther,
-        };
-        Self::io(error, class)
+        let answer = tls(&error);
+        let soon = refusal(&error).and_then(ExpiresSoon::of);
+        Self { answer, cause: Cause::Io(soon.map_or(error, io::Error::other)) }
     }
 
     /// A request that was answered by no complete head.
@@ -144,6 +111,50 @@ impl Failed {
         };
         Self { answer: Answer::Bad { class, status }, cause: Cause::Http(error) }
     }
+}
+
+/// What a connection came to that did not open.
+pub(super) fn connect(error: &io::Error) -> Answer {
+    let class = match error.kind() {
+        io::ErrorKind::ConnectionRefused => Class::ConnectRefused,
+        // Not connected any more: it was reset before anything was asked of it.
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::NotConnected => {
+            Class::ConnectReset
+        }
+        io::ErrorKind::TimedOut => Class::ConnectTimeout,
+        io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown => {
+            Class::ConnectUnreachable
+        }
+        _ => Class::ConnectOther,
+    };
+    Trouble::of(error).map_or(bad(class), Answer::Local)
+}
+
+/// What a TLS handshake came to that did not succeed.
+pub(super) fn tls(error: &io::Error) -> Answer {
+    let class = match (refusal(error), error.kind()) {
+        (Some(refused), _) if ExpiresSoon::of(refused).is_some() => Class::TlsExpiresSoon,
+        (Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented), _) => {
+            Class::TlsCertificate
+        }
+        (Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)), _) => Class::TlsAlpn,
+        (Some(rustls::Error::AlertReceived(_)), _) => Class::TlsAlert,
+        (
+            None,
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe,
+        ) => Class::TlsClosed,
+        (None, io::ErrorKind::TimedOut) => Class::TlsTimeout,
+        _ => Class::TlsOther,
+    };
+    Trouble::of(error).map_or(bad(class), Answer::Local)
+}
+
+/// What the TLS library had against the peer.
+fn refusal(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 /// A bad answer without a status.

@@ -56,7 +56,7 @@ impl Endpoint {
         progress.reused.set(false);
         let remote = match stream {
             StreamKind::Endpoint(address) => address,
-            _ => SocketAddr::new(self.next_address(turn).await?, self.port),
+            _ => SocketAddr::new(self.next_address(|| turn.replace(turn.get().wrapping_add(1))).await?, self.port),
         };
         progress.remote.set(Some(remote));
         progress.begin(Step::Connect);
@@ -76,16 +76,15 @@ impl Endpoint {
         }
     }
 
-    async fn next_address(&self, turn: &Cell<usize>) -> Result<IpAddr, Failed> {
+    /// Looks the host up, and gives the address whose turn it is; a turn is taken once there are addresses.
+    pub(super) async fn next_address(&self, take_turn: impl FnOnce() -> usize) -> Result<IpAddr, Failed> {
         let (name, resolver) = match &self.host {
             Host::Address(address) => return Ok(*address),
             Host::Name(name, resolver) => (name, resolver),
         };
         // Boxed: a look-up is rare and large, and the room for it would be part of every request under way.
         let addresses = Box::pin(resolver.addresses(name)).await?;
-        let this = turn.get();
-        turn.set(this.wrapping_add(1));
-        let address = this.checked_rem(addresses.len()).and_then(|index| addresses.get(index));
+        let address = take_turn().checked_rem(addresses.len()).and_then(|index| addresses.get(index));
         address
             .copied()
             .ok_or_else(|| Failed::bad(Class::DnsNodata, Cause::Text("the name exists, but has no address")))

@@ -57,7 +57,7 @@ impl Attempt for HttpTransport {
         let status = head.status.as_u16();
         progress.status.set(status);
         let expect = &inner.target.expect;
-        let wrong = expect.judge_head(&head);
+        let wrong = expect.judge_head(head.status, &head.headers);
         let looked_at = expect.body_contains.is_some() && wrong.is_none();
         let beginning = read_to_end(body, looked_at).await;
         let beginning = match (beginning, wrong) {

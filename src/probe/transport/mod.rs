@@ -15,6 +15,7 @@ mod http2;
 mod ports;
 pub(crate) mod progress;
 pub(crate) mod real;
+mod reqwest;
 pub(crate) mod resolve;
 pub(crate) mod stamped;
 mod target;

@@ -63,6 +63,12 @@ impl Progress {
         self.begin_at(Step::Send, self.sent);
     }
 
+    /// The request is in a step, but nobody saw when that or any other began.
+    pub(crate) fn reached_unseen(&self, step: Step) {
+        self.steps.set(Steps::UNSEEN);
+        self.step.set(step);
+    }
+
     /// The answer is complete: the connection's times tell when.
     pub(crate) fn complete(&self, times: &Times) {
         self.complete_at(times.written(), times.arrived());

@@ -12,11 +12,13 @@ use super::grpc::GrpcTarget;
 use super::http::HttpTransport;
 use super::http2::{Asked, Http2Transport};
 use super::progress::Progress;
+use super::reqwest::{self, ReqwestTransport};
 use super::target::Target;
 use super::tcp::TcpTransport;
 use super::{Answer, Exchange, Slot, Transport};
 use crate::probe::config::{Ask, HttpVersion, ProbeConfig, SetupError};
 use crate::probe::stream::StreamKind;
+use crate::scalar::EngineKind;
 
 /// What the streams of one probe share, made ready once.
 pub(crate) enum Prepared {
@@ -24,11 +26,15 @@ pub(crate) enum Prepared {
     Tcp(Arc<Endpoint>),
     Dns(Arc<DnsTarget>),
     Grpc(Arc<GrpcTarget>),
+    Reqwest(Arc<reqwest::Prepared>),
 }
 
 impl Prepared {
     /// Checks and prepares; reads the system's DNS configuration and authorities, and sends nothing.
     pub(crate) fn of(config: &ProbeConfig) -> Result<Self, SetupError> {
+        if config.engine == EngineKind::Reqwest {
+            return Ok(Self::Reqwest(reqwest::Prepared::of(config)?.into()));
+        }
         Ok(match &config.ask {
             Ask::Http(ask) => Self::Http(Target::prepare(&config.name, ask)?.into()),
             Ask::Tcp(ask) => Self::Tcp(Endpoint::prepare(&config.name, &ask.host, ask.port)?.into()),
@@ -47,6 +53,7 @@ impl Prepared {
             Self::Tcp(endpoint) => RealTransport::Tcp(TcpTransport::new(Arc::clone(endpoint), stream)),
             Self::Grpc(target) => RealTransport::Http2(Http2Transport::new(Asked::Grpc(Arc::clone(target)), stream)),
             Self::Dns(target) => RealTransport::Dns(DnsTransport::new(Arc::clone(target), stream)),
+            Self::Reqwest(prepared) => RealTransport::Reqwest(prepared.transport(stream)),
         }
     }
 }
@@ -58,6 +65,7 @@ pub(crate) enum RealTransport {
     Http2(Http2Transport),
     Tcp(TcpTransport),
     Dns(DnsTransport),
+    Reqwest(ReqwestTransport),
 }
 
 impl RealTransport {
@@ -68,6 +76,7 @@ impl RealTransport {
             Self::Http2(to) => to.attempt(progress).await.map(|(answer, _)| answer),
             Self::Tcp(to) => to.attempt(progress).await.map(|(answer, ())| answer),
             Self::Dns(to) => to.attempt(progress).await.map(|(answer, ())| answer),
+            Self::Reqwest(to) => to.attempt(progress).await.map(|(answer, ())| answer),
         }
     }
 
@@ -78,6 +87,7 @@ impl RealTransport {
             Self::Http2(to) => to.timed_out(progress, now),
             Self::Tcp(to) => to.timed_out(progress, now),
             Self::Dns(to) => to.timed_out(progress, now),
+            Self::Reqwest(to) => to.timed_out(progress, now),
         }
     }
 }
@@ -89,6 +99,7 @@ impl Transport for RealTransport {
             Self::Http2(to) => Box::pin(exchange(to, slot)).await,
             Self::Tcp(to) => exchange(to, slot).await,
             Self::Dns(to) => Box::pin(exchange(to, slot)).await,
+            Self::Reqwest(to) => Box::pin(exchange(to, slot)).await,
         }
     }
 }

@@ -61,6 +61,13 @@ impl Tls {
     }
 }
 
+/// A configuration that trusts nobody, for a client that wants one and sends in clear text.
+pub(super) fn nobody() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(client.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
+}
+
 fn roots_from(path: &Path) -> Result<RootCertStore, Box<dyn std::error::Error + Send + Sync>> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path)? {

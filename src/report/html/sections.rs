@@ -50,10 +50,12 @@ pub(super) fn banner(out: &mut String, report: &Report) {
     if matches!(report.verdict, None | Some(RunVerdict::UndoIncomplete)) {
         put!(out, "<pre>{}</pre>\n", Esc(&report.recover_command()));
     }
+    let by =
+        if report.engine.is_native() { String::new() } else { format!(" · measured by the engine {}", report.engine) };
     let started = report.started.map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
     put!(
         out,
-        "<p class=\"which\"><b>{}</b> on {} · run {} · {started} · took {}</p>\n</header>\n",
+        "<p class=\"which\"><b>{}</b> on {} · run {} · {started} · took {}{by}</p>\n</header>\n",
         Esc(&report.experiment),
         Esc(&report.cluster.context),
         Esc(&report.run),
@@ -411,6 +413,7 @@ pub(super) fn environment(out: &mut String, report: &Report) {
         ("Cluster's identity", format!("kube-system {}", cluster.uid)),
         ("Kubernetes", version(&cluster.version)),
         ("Squall", version(&report.squall)),
+        ("Probe engine", report.engine.to_string()),
     ];
     for (name, value) in rows {
         put!(out, "<dt>{name}</dt><dd>{}</dd>\n", Esc(&value));

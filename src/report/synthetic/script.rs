@@ -17,6 +17,7 @@ use crate::record::{
     Change, ClusterId, Event, FORMAT, Injection, Interval, Judgement, Micros, Outage, Phase, RunVerdict, StepTime,
     Summary, Target, Verdict, What,
 };
+use crate::scalar::EngineKind;
 
 pub(super) const SECOND: Micros = 1_000_000;
 
@@ -81,6 +82,7 @@ impl Script {
                     uid: "7d1f2c1e-52f4-4d59-9d43-0a5f4f6f1a11".to_owned(),
                     version: "v1.34.1".to_owned(),
                 },
+                engine: EngineKind::Native,
             },
         );
         script

@@ -83,7 +83,7 @@ impl Asked {
     /// What the head alone says is wrong.
     fn judge_head(&self, head: &http::response::Parts) -> Option<Class> {
         match self {
-            Self::Http(target) => target.expect.judge_head(head),
+            Self::Http(target) => target.expect.judge_head(head.status, &head.headers),
             Self::Grpc(_) => grpc::judge_head(head),
         }
     }
