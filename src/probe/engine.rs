@@ -124,7 +124,7 @@ impl Engine {
 
     fn order(&self, order: Order) {
         // An engine that has ended needs no orders.
-        drop(self.orders.send(order));
+        let _ended = self.orders.send(order);
     }
 
     /// Waits for the end, dropping batches that were not taken, and returns the final account of every stream. Without an earlier

@@ -64,6 +64,13 @@ impl StreamKind {
         }
     }
 
+    /// Whether the requests of another stream of the same probe are counted in this one: its own, and those of each endpoint in
+    /// [`PerEndpoint`](Self::PerEndpoint).
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self == other || self == Self::PerEndpoint && other.is_endpoint()
+    }
+
     /// Whether it is one endpoint's, whose requests count in the [`PerEndpoint`](Self::PerEndpoint) stream of its probe.
     #[must_use]
     pub const fn is_endpoint(self) -> bool {

@@ -4,6 +4,7 @@ mod availability;
 mod cluster;
 mod event;
 mod exit;
+mod life;
 mod step;
 mod store;
 
@@ -11,5 +12,6 @@ pub use availability::*;
 pub use cluster::ClusterId;
 pub use event::*;
 pub use exit::Exit;
+pub use life::Life;
 pub use step::StepTime;
 pub use store::{Clock, Recorder, RunDir};
