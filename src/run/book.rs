@@ -128,20 +128,24 @@ impl Book {
         kind: StreamKind,
         turn: Turn,
         at: Nanos,
-    ) -> Option<What> {
-        let pool = self.pools.get_mut(&probe)?;
-        let life = |from, to| Some(What::Life(Life { probe: config.name.clone(), stream: kind, from, to }));
+    ) -> Vec<What> {
+        let Some(pool) = self.pools.get_mut(&probe) else { return Vec::new() };
+        let life = |from, to| What::Life(Life { probe: config.name.clone(), stream: kind, from, to });
         match turn {
             Turn::Join => {
-                pool.join(kind, at);
+                let since = pool.join(kind, at);
                 self.open(probe, kind, config, at);
-                life(micros(at), None)
+                since
+                    .map(|since| without_endpoint(&config.name, since, at))
+                    .into_iter()
+                    .chain([life(micros(at), None)])
+                    .collect()
             }
             Turn::Leave => {
                 pool.leave(at);
-                let &index = self.places.get(&(probe, kind))?;
+                let Some(&index) = self.places.get(&(probe, kind)) else { return Vec::new() };
                 self.streams[index].left = Some(at);
-                life(micros(self.series[index].start()), Some(micros(at)))
+                vec![life(micros(self.series[index].start()), Some(micros(at)))]
             }
             Turn::TurnedAway => {
                 pool.turned_away(kind, at);
@@ -150,11 +154,12 @@ impl Book {
                      their requests count as unknown",
                     config.name
                 );
-                (!std::mem::replace(&mut self.too_many, true)).then_some(What::Warning { text })
+                let first = !std::mem::replace(&mut self.too_many, true);
+                first.then_some(What::Warning { text }).into_iter().collect()
             }
             Turn::Gone => {
                 pool.gone(kind, at);
-                None
+                Vec::new()
             }
         }
     }
@@ -379,6 +384,11 @@ impl Book {
                 whats.push(What::Warning { text });
             }
         }
+        for (probe, pool) in &self.pools {
+            let name = self.places.get(&(*probe, StreamKind::PerEndpoint)).map(|index| self.series[*index].probe());
+            let since = pool.without_endpoint(phases.end);
+            whats.extend(name.zip(since).map(|(name, since)| without_endpoint(name, since, phases.end)));
+        }
         for (series, stream) in self.series.iter().zip(&self.streams) {
             let of = |phase| Summary { steps: stream.breakdown.steps(phase), ..summary(series, phase, &phases) };
             let summaries = Phase::ALL.into_iter().map(of);
@@ -449,6 +459,15 @@ impl Book {
         }
         judgements
     }
+}
+
+/// Says for what time there was nobody to ask.
+fn without_endpoint(probe: &str, from: Nanos, to: Nanos) -> What {
+    let [from, to] = [from, to].map(|at| Duration::from_nanos(at).as_secs_f64());
+    let text = format!(
+        "probe `{probe}` had no ready endpoint from {from:.1} s to {to:.1} s into the run: its requests of that time count as unknown"
+    );
+    What::Warning { text }
 }
 
 /// An instant as events write it.

@@ -322,7 +322,7 @@ impl Dispatcher<'_> {
             Turn::TurnedAway | Turn::Gone => now,
         };
         let since = u64::try_from(at.saturating_duration_since(self.recorder.clock().zero()).as_nanos());
-        if let Some(what) = self.book.turn(probe, config, stream, turn, since.unwrap_or(u64::MAX)) {
+        for what in self.book.turn(probe, config, stream, turn, since.unwrap_or(u64::MAX)) {
             self.recorder.record(what);
         }
     }

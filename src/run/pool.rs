@@ -48,12 +48,19 @@ impl Pool {
         }
     }
 
-    /// An endpoint's stream begins.
-    pub(super) fn join(&mut self, stream: StreamKind, start: Nanos) {
+    /// An endpoint's stream begins. Gives the instant since which no endpoint was ready, if that was so.
+    pub(super) fn join(&mut self, stream: StreamKind, start: Nanos) -> Option<Nanos> {
         self.fill(start);
+        let since = self.without_endpoint(start);
         self.missing.remove(&None);
         self.ready += 1;
         self.streams.insert(stream, start);
+        since
+    }
+
+    /// The instant since which no endpoint is ready, if that is so for any time until `now`.
+    pub(super) fn without_endpoint(&self, now: Nanos) -> Option<Nanos> {
+        self.missing.get(&None).map(|(since, _)| *since).filter(|since| *since < now)
     }
 
     /// An endpoint's stream has no more slots from `at` on; what it sent before is still to come.
@@ -180,7 +187,7 @@ mod tests {
     #[test]
     fn without_an_endpoint_requests_are_unknown_at_the_probes_rate() {
         let mut pool = Pool::new("2/s".parse().unwrap(), 0);
-        pool.join(endpoint(1), 0);
+        assert_eq!(pool.join(endpoint(1), 0), None);
         pool.leave(S);
         // Its last request is still on its way: nobody knows yet what comes first.
         assert_eq!(pool.settle(3 * S).1, 0);
@@ -188,7 +195,9 @@ mod tests {
         let (samples, until) = pool.settle(3 * S);
         let expected = [(0, 4, true), (1, 9, true), (2, 10, false), (3, 15, false), (4, 20, false), (5, 25, false)];
         assert_eq!((shown(&samples), until), (expected.to_vec(), 3 * S));
-        pool.join(endpoint(2), 35 * S / 10);
+        assert_eq!(pool.without_endpoint(3 * S), Some(S));
+        assert_eq!(pool.join(endpoint(2), 35 * S / 10), Some(S));
+        assert_eq!(pool.without_endpoint(4 * S), None);
         pool.take(&batch(endpoint(2), &[37], 1, 4 * S));
         assert_eq!(shown(&pool.settle(5 * S).0), [(6, 30, false), (7, 37, true)]);
     }
