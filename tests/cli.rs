@@ -41,6 +41,7 @@ spec:
         url: "http://127.0.0.1/"
         connection: {reuse: 10}
     - {name: two, rate: 10/s, timeout: 1s, http: {url: "http://127.0.0.1/", version: 2}}
+    - {name: each, rate: 10/s, timeout: 1s, http: {url: "http://web.shop/", connection: perEndpoint}}
   steadyState:
     - {probe: web, tolerance: "outage <= 2s"}
     - {probe: pay, tolerance: "outage <= 2s"}
@@ -48,6 +49,7 @@ spec:
     - {probe: names, tolerance: "outage <= 2s"}
     - {probe: some, tolerance: "outage <= 2s"}
     - {probe: two, tolerance: "outage <= 2s"}
+    - {probe: each, tolerance: "outage <= 2s"}
   method:
     - {name: kill, at: 0s, podKill: {pods: {namespace: shop, selector: app=web, count: 1}}}
   timing: {before: 60s, during: 60s, after: 60s}

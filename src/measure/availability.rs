@@ -56,7 +56,7 @@ pub fn availability(series: &Series, phase: Option<Phase>, phases: &Phases, rule
     if counts.seen() == 0 {
         return None;
     }
-    let downtime = float(counts.bad) / series.rate().per_second();
+    let downtime = float(counts.bad) / series.pace().per_second(counts.planned(), &bounds);
     let windows = WINDOWS.into_iter().filter(|&window| window >= LEAST_SLOTS * series.slot());
     let whole = bounds.end.saturating_sub(bounds.start);
     let windows = windows.filter(|&window| window < whole).chain([whole]);

@@ -23,7 +23,7 @@ pub struct StepTimes {
 
 /// Times to impact, detection, mitigation, healing and recovery, and the blast radius on users.
 ///
-/// Over all series: the first bad request of any, the last bad request of any, the latest recovery. `tolerances` are those of
+/// Over all series, those of single endpoints left out: the first bad request of any, the last bad request of any, the latest recovery. `tolerances` are those of
 /// a series' probe; see [`Recoveries`]. Without a bad request there is neither impact nor mitigation, and a stream that never
 /// missed its tolerances recovered at the injection. No recovery if one stream did not recover, or was not seen well enough.
 #[must_use]
@@ -43,7 +43,8 @@ pub fn impact<'a>(
         impact.detected_by.clone_from(by);
     }
     let mut recovered = Vec::with_capacity(series.len());
-    for series in series {
+    // What one endpoint's requests came to stands among all endpoints' together.
+    for series in series.iter().filter(|series| !series.stream().is_endpoint()) {
         for row in series.within(times.injected..times.until) {
             match row.seen() {
                 Seen::Unseen => continue,

@@ -31,6 +31,8 @@ pub struct Hypothesis<'a> {
 
 /// Judges every hypothesis once the run is over: per stream and phase, `outage` and `recovery` once per stream.
 ///
+/// A probe per endpoint is judged once, on all endpoints' requests together; by `outage`, on the endpoint that fared worst.
+///
 /// `series` are all streams of all probes, `injections` one instant for each step: when its first injection was acknowledged.
 /// The order is that of the hypotheses, then of the series, then of the phases.
 #[must_use]
@@ -43,7 +45,7 @@ pub fn judge(
     each(hypotheses, series, |hypothesis, series| {
         let wanted: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| hypothesis.wants(*phase)).collect();
         match hypothesis.tolerance.measure {
-            Measure::Outage => vec![hypothesis.outage(series, phases, &wanted, None)],
+            Measure::Outage => hypothesis.outage(series, phases, &wanted, None).into_iter().collect(),
             Measure::Recovery => vec![hypothesis.recovery(series, &others(hypotheses, hypothesis), phases, injections)],
             _ => wanted.into_iter().map(|phase| hypothesis.phase(series, phases, phase)).collect(),
         }
@@ -56,7 +58,7 @@ pub fn judge(
 pub fn judge_phase(hypotheses: &[Hypothesis<'_>], series: &[Series], phases: &Phases, phase: Phase) -> Vec<Judgement> {
     each(hypotheses, series, |hypothesis, series| match hypothesis.tolerance.measure {
         _ if !hypothesis.wants(phase) => Vec::new(),
-        Measure::Outage => vec![hypothesis.outage(series, phases, &[phase], Some(phase))],
+        Measure::Outage => hypothesis.outage(series, phases, &[phase], Some(phase)).into_iter().collect(),
         Measure::Recovery => Vec::new(),
         _ => vec![hypothesis.phase(series, phases, phase)],
     })
@@ -69,14 +71,33 @@ fn each(
 ) -> Vec<Judgement> {
     let mut judgements = Vec::new();
     for hypothesis in hypotheses {
-        let mut streams = series.iter().filter(|series| series.probe() == hypothesis.probe).peekable();
-        if streams.peek().is_none() {
+        let streams: Vec<&Series> = series.iter().filter(|series| series.probe() == hypothesis.probe).collect();
+        if streams.is_empty() {
             let nothing = hypothesis.judgement(None, None, 0);
             judgements.push(unproven(nothing, format!("probe `{}` sent nothing", hypothesis.probe)));
         }
-        judgements.extend(streams.flat_map(|series| judge(hypothesis, series)));
+        let per_endpoint = streams.iter().any(|series| series.stream() == StreamKind::PerEndpoint);
+        let of_endpoints = hypothesis.tolerance.measure == Measure::Outage;
+        let judged = streams.into_iter().filter(|series| of_endpoints || !series.stream().is_endpoint());
+        let judged = judged.flat_map(|series| judge(hypothesis, series));
+        if per_endpoint && of_endpoints {
+            judgements.extend(judged.reduce(worse));
+        } else {
+            judgements.extend(judged);
+        }
     }
     judgements
+}
+
+/// The worse of two judgements, the first of equal ones.
+fn worse(a: Judgement, b: Judgement) -> Judgement {
+    let severity = |judgement: &Judgement| match judgement.verdict {
+        Verdict::Held => 0,
+        Verdict::Unproven => 1,
+        Verdict::Deviated => 2,
+    };
+    let (left, right) = (a.value.unwrap_or(f64::INFINITY), b.value.unwrap_or(f64::INFINITY));
+    if severity(&a).cmp(&severity(&b)).then(left.total_cmp(&right)).is_lt() { b } else { a }
 }
 
 /// The other tolerances of the same probe.
@@ -144,7 +165,7 @@ impl Hypothesis<'_> {
     fn phase(&self, series: &Series, phases: &Phases, phase: Phase) -> Judgement {
         let bounds = phases.bounds(phase);
         let rows = series.within(bounds.clone());
-        let reading = phase::read(self.tolerance, series.rate(), rows, &bounds);
+        let reading = phase::read(self.tolerance, series.pace(), rows, &bounds);
         let mut judgement = self.judgement(Some(series.stream()), Some(phase), reading.counts.seen());
         let Some(value) = reading.value else {
             return unproven(judgement, self.nothing(&reading, &bounds, phase));
@@ -211,51 +232,60 @@ impl Hypothesis<'_> {
         }
     }
 
-    /// The longest outage that begins in one of the phases.
-    fn outage(&self, series: &Series, phases: &Phases, wanted: &[Phase], phase: Option<Phase>) -> Judgement {
+    /// The longest outage that begins in one of the phases. Nothing of an endpoint that there was not meanwhile. All endpoints together
+    /// have no outages of their own, but gaps in which one could hide: no endpoint was ready, or none was seen.
+    fn outage(&self, series: &Series, phases: &Phases, wanted: &[Phase], phase: Option<Phase>) -> Option<Judgement> {
         let mut tally = Tally::default();
         for &phase in wanted {
             tally.merge(&Tally::of(series.within(phases.bounds(phase))));
         }
         let mut judgement = self.judgement(Some(series.stream()), phase, tally.seen());
+        if tally.planned() == 0 && series.stream().is_endpoint() {
+            return None;
+        }
         if tally.seen() == 0 {
-            return unproven(judgement, "nothing was measured".to_owned());
+            return Some(unproven(judgement, "nothing was measured".to_owned()));
         }
         let (slot, end) = (series.slot(), series.settled_until());
-        let outages: Vec<Window> =
-            windows(series).into_iter().filter(|window| wanted.contains(&phases.phase_of(window.from))).collect();
+        let mut outages = if series.stream() == StreamKind::PerEndpoint { Vec::new() } else { windows(series) };
+        outages.retain(|window| wanted.contains(&phases.phase_of(window.from)));
         let longest = outages.iter().max_by_key(|window| window.length(slot, end));
         let value = longest.map_or(0.0, |window| seconds(window.length(slot, end)));
         let possible = outages.iter().map(|window| window.longest(end)).max().unwrap_or(0).max(longest_gap(series));
         judgement.value = Some(value);
         judgement.measured = longest.map_or_else(|| "none".to_owned(), |_| value_text(self.tolerance, value));
         judgement.interval = longest.and_then(Window::edges).map(|(low, high)| (seconds(low), seconds(high)));
-        match (meets(self.tolerance, value), meets(self.tolerance, seconds(possible))) {
+        let place =
+            if series.stream().is_endpoint() { format!("at {}: ", series.stream().label()) } else { String::new() };
+        Some(match (meets(self.tolerance, value), meets(self.tolerance, seconds(possible))) {
             (true, true) if tally.covered() => judgement,
-            (true, true) => unproven(judgement, uncovered(&tally)),
+            (true, true) => unproven(judgement, format!("{place}{}", uncovered(&tally))),
             (false, false) => {
-                let reason = self.outage_text(longest, value, &judgement.measured);
+                let reason = format!("{place}{}", self.outage_text(series, longest, value, &judgement.measured));
                 deviated(judgement, reason)
             }
             _ => {
                 let text = value_text(self.tolerance, seconds(possible));
                 let reason = format!(
-                    "{} was seen, but it may have lasted {text}: the probe did not see the rest",
+                    "{place}{} was seen, but it may have lasted {text}: the probe did not see the rest",
                     judgement.measured
                 );
                 unproven(judgement, reason)
             }
-        }
+        })
     }
 
-    fn outage_text(&self, longest: Option<&Window>, value: f64, measured: &str) -> String {
+    fn outage_text(&self, series: &Series, longest: Option<&Window>, value: f64, measured: &str) -> String {
         let miss = miss_text(self.tolerance);
         let Some(window) = longest else {
             return format!("there was no outage: {measured}, {miss}");
         };
         let from = plain_time(seconds(to_millis(window.from)));
-        let still =
-            if window.to.is_none() && window.back.is_none() { " and had not ended when the run did" } else { "" };
+        let still = match (window.to.or(window.back), series.stream().is_endpoint()) {
+            (Some(_), _) => "",
+            (None, false) => " and had not ended when the run did",
+            (None, true) => " and had not ended when its endpoint, or the run, did",
+        };
         let length = value_text(self.tolerance, value);
         format!(
             "the longest outage lasted {length}, {miss}, from {from} into the run{still}: {}",
@@ -278,15 +308,6 @@ impl Hypothesis<'_> {
         let each = injections.iter().zip(nexts).map(|(&injected, next)| {
             self.recovered(judgement.clone(), injected, recoveries.after(injected, next), &tally)
         });
-        let severity = |judgement: &Judgement| match judgement.verdict {
-            Verdict::Held => 0,
-            Verdict::Unproven => 1,
-            Verdict::Deviated => 2,
-        };
-        let worse = |a: Judgement, b: Judgement| {
-            let (left, right) = (a.value.unwrap_or(f64::INFINITY), b.value.unwrap_or(f64::INFINITY));
-            if severity(&a).cmp(&severity(&b)).then(left.total_cmp(&right)).is_lt() { b } else { a }
-        };
         each.reduce(worse).unwrap_or(judgement)
     }
 

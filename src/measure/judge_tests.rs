@@ -205,3 +205,67 @@ fn streams_are_judged_apart() {
     let streams: Vec<_> = found.iter().map(|j| (j.stream.unwrap(), j.verdict)).collect();
     assert_eq!(streams, [(StreamKind::Fresh, Verdict::Deviated), (StreamKind::KeptAlive, Verdict::Held)]);
 }
+
+/// A probe per endpoint at 10/s, from the scripts of its endpoints: all together first, then each.
+fn per_endpoint(scripts: &[Script]) -> Vec<Series> {
+    let shape = Script::at("10/s").series();
+    let new = |stream| Series::new("web", stream, shape.rate(), shape.timeout(), 0);
+    let (mut pooled, mut all) = (new(StreamKind::PerEndpoint), Vec::new());
+    let mut endpoints = Vec::new();
+    for (script, last) in scripts.iter().zip(1..) {
+        let address = std::net::SocketAddr::from(([10, 0, 0, last], 8080));
+        let mut series = new(StreamKind::Endpoint { address, life: 1 });
+        series.extend(script.samples());
+        series.finish(script.samples().len() as u64);
+        all.extend(script.samples());
+        endpoints.push(series);
+    }
+    all.sort_by_key(|sample| sample.planned);
+    pooled.settle_until(all.last().unwrap().planned + shape.slot());
+    pooled.extend(all.into_iter().zip(0..).map(|(sample, slot)| crate::probe::Sample { slot, ..sample }));
+    pooled.finish(pooled.rows().len() as u64);
+    std::iter::once(pooled).chain(endpoints).collect()
+}
+
+fn judged(tolerance: &Tolerance, series: &[Series]) -> Judgement {
+    let hypotheses = [Hypothesis { index: 0, probe: "web", tolerance, when: &[Phase::After] }];
+    let phases = Phases { during: 0, after: 0, end: 60 * S };
+    let mut judgements = judge(&hypotheses, series, &phases, &[]);
+    assert_eq!(judgements.len(), 1, "{judgements:?}");
+    judgements.remove(0)
+}
+
+#[test]
+fn endpoints_are_judged_together_but_an_outage_is_the_worst_ones() {
+    let endpoint = |last| StreamKind::Endpoint { address: ([10, 0, 0, last], 8080).into(), life: 1 };
+    let series = per_endpoint(&[
+        Script::at("10/s").good(600),
+        Script::at("10/s").good(100).bad(10).good(90),
+        Script::at("10/s").good(100).bad(30),
+    ]);
+    let success = judged(&ratio(Comparison::AtLeast, 0.9), &series);
+    assert_eq!((success.stream, success.verdict), (Some(StreamKind::PerEndpoint), Verdict::Held));
+    assert_eq!((success.samples, success.value), (930, Some(890.0 / 930.0)));
+    // The share of bad requests, times 60 s: a client that picks at random would have lost so much.
+    let downtime = judged(&at_most(Measure::Downtime, Duration::from_secs(3)), &series);
+    assert!((downtime.value.unwrap() - 60.0 * 40.0 / 930.0).abs() < 1e-9, "{downtime:?}");
+    // The last one failed until it was gone.
+    let outage = judged(&at_most(Measure::Outage, Duration::from_secs(2)), &series);
+    assert_eq!((outage.stream, outage.verdict, outage.value), (Some(endpoint(3)), Verdict::Deviated, Some(3.0)));
+    assert!(outage.reason.starts_with("at 10.0.0.3:8080: the longest outage lasted"), "{}", outage.reason);
+    let none =
+        judged(&at_most(Measure::Outage, Duration::from_secs(2)), &per_endpoint(&[Script::at("10/s").good(600)]));
+    assert_eq!((none.stream, none.verdict), (Some(StreamKind::PerEndpoint), Verdict::Held));
+}
+
+#[test]
+fn time_without_an_endpoint_is_not_green() {
+    let gap = per_endpoint(&[Script::at("10/s").good(300).unknown(50).good(250)]);
+    for tolerance in [ratio(Comparison::AtLeast, 0.9), at_most(Measure::Outage, Duration::from_secs(2))] {
+        assert_eq!(judged(&tolerance, &gap[..1]).verdict, Verdict::Unproven, "{}", tolerance.text);
+    }
+    let never = Series::new("web", StreamKind::PerEndpoint, gap[0].rate(), gap[0].timeout(), 0);
+    for tolerance in [ratio(Comparison::AtLeast, 0.9), at_most(Measure::Outage, Duration::from_secs(2))] {
+        assert_eq!(judged(&tolerance, std::slice::from_ref(&never)).verdict, Verdict::Unproven, "{}", tolerance.text);
+    }
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::distribution::seconds_of;
 use super::outage::Tracker;
-use super::series::{Reorder, Row, Seen, float, nanos, seconds, slot_length};
+use super::series::{Pace, Reorder, Row, Seen, float, nanos, seconds, slot_length};
 use super::stats;
 use super::tolerance::meets;
 use crate::probe::{Nanos, Sample};
@@ -44,7 +44,7 @@ pub struct Live {
     tolerance: Tolerance,
     hold: Nanos,
     window: Nanos,
-    per_second: f64,
+    pace: Pace,
     next: Nanos,
     known: VecDeque<Known>,
     reorder: Reorder,
@@ -72,7 +72,7 @@ impl Live {
             tolerance,
             hold: nanos(hold),
             window,
-            per_second: rate.per_second(),
+            pace: Pace::Steady(rate),
             // Before a whole window has passed, its emptiness says nothing.
             next: start.saturating_add(window).div_ceil(TICK) * TICK,
             known: VecDeque::new(),
@@ -80,6 +80,12 @@ impl Live {
             outages: Tracker::new(rate),
             standing: Standing::Clear,
         })
+    }
+
+    /// The same on all endpoints of a Service together, whose number changes.
+    #[must_use]
+    pub fn pooled(self) -> Self {
+        Self { pace: Pace::Pooled(0), ..self }
     }
 
     /// Takes in one sample, in any order.
@@ -146,7 +152,10 @@ impl Live {
         let latencies = self.known.iter().take(past).map(|known| known.latency);
         let value = match self.tolerance.measure {
             Measure::Success | Measure::Recovery => float(latencies.flatten().count() as u64) / float(past as u64),
-            Measure::Downtime => seconds_of(latencies.filter(Option::is_none).count() as u64, self.per_second),
+            Measure::Downtime => {
+                let per_second = self.pace.per_second(past as u64, &(from..at));
+                seconds_of(latencies.filter(Option::is_none).count() as u64, per_second)
+            }
             Measure::Quantile(quantile) => quantile_of(latencies, quantile),
             Measure::Max => quantile_of(latencies, 1.0),
             Measure::Outage => self.outages.open().map_or(0.0, |window| seconds(at.saturating_sub(window.from))),

@@ -221,13 +221,10 @@ pub fn outages(series: &Series) -> Vec<Outage> {
 #[must_use]
 pub fn longest_gap(series: &Series) -> Nanos {
     let slot = series.slot();
-    let mut longest = 0;
-    let mut gap: Nanos = 0;
-    for row in series.rows() {
-        gap = if row.seen() == Seen::Unseen { gap.saturating_add(slot) } else { 0 };
-        longest = longest.max(gap);
-    }
-    longest
+    let unseen = series.rows().chunk_by(|a, b| a.seen() == Seen::Unseen && b.seen() == Seen::Unseen);
+    let ends = unseen.filter_map(|rows| rows.first().zip(rows.last()));
+    let gaps = ends.filter(|(first, _)| first.seen() == Seen::Unseen);
+    gaps.map(|(first, last)| (last.planned - first.planned).saturating_add(slot)).max().unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::blocks::{per_unit, worth};
 use super::distribution::{Ranks, nth, seconds_of};
-use super::series::{Row, Seen, float, nanos, seconds};
+use super::series::{Pace, Row, Seen, float, nanos, seconds};
 use super::tolerance::{caps, latency_meets, meets};
 use super::{stats, tally::Tally};
 use crate::probe::Nanos;
-use crate::scalar::{Measure, Rate, Tolerance};
+use crate::scalar::{Measure, Tolerance};
 
 /// What the slots that say nothing are taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,11 +90,12 @@ pub(super) struct Reading {
 }
 
 /// Reads a phase. `bounds` are the phase's planned instants, `rows` the slots in it.
-pub(super) fn read(tolerance: &Tolerance, rate: Rate, rows: &[Row], bounds: &Range<Nanos>) -> Reading {
+pub(super) fn read(tolerance: &Tolerance, pace: Pace, rows: &[Row], bounds: &Range<Nanos>) -> Reading {
     let tally = Tally::of(rows);
     let Some(window) = tolerance.over else {
         let whole = Whole::of(rows);
-        let value = |unseen| whole.value(tolerance.measure, rate, unseen);
+        let per_second = pace.per_second(whole.counts.planned(), bounds);
+        let value = |unseen| whole.value(tolerance.measure, per_second, unseen);
         return Reading {
             value: (tally.seen() > 0).then(|| value(Unseen::Left)),
             extremes: (value(Unseen::Good), value(Unseen::Bad)),
@@ -105,9 +106,9 @@ pub(super) fn read(tolerance: &Tolerance, rate: Rate, rows: &[Row], bounds: &Ran
             window_from: None,
         };
     };
-    let worst = worst_window(tolerance, rate, rows, bounds, nanos(window), None);
+    let worst = worst_window(tolerance, pace, rows, bounds, nanos(window), None);
     let extreme = |unseen| {
-        let worst = worst_window(tolerance, rate, rows, bounds, nanos(window), Some(unseen));
+        let worst = worst_window(tolerance, pace, rows, bounds, nanos(window), Some(unseen));
         worst.map_or(f64::NAN, |worst| worst.value)
     };
     let inside = worst.as_ref().and_then(|worst| rows.get(worst.rows.clone())).unwrap_or_default();
@@ -137,7 +138,7 @@ fn within(tolerance: &Tolerance, rows: &[Row]) -> Option<(f64, f64)> {
 /// The value of a measure from counts and from the latency of each rank among the good.
 fn value_of(
     measure: Measure,
-    rate: Rate,
+    per_second: f64,
     counts: Counts,
     unseen: Unseen,
     latency: impl Fn(u64) -> Option<Nanos>,
@@ -155,7 +156,7 @@ fn value_of(
     match measure {
         Measure::Quantile(q) => quantile(q),
         Measure::Max => quantile(1.0),
-        Measure::Downtime => seconds_of(bad, rate.per_second()),
+        Measure::Downtime => seconds_of(bad, per_second),
         Measure::Success | Measure::Outage | Measure::Recovery => float(good) / float(good + bad),
     }
 }
@@ -172,8 +173,8 @@ impl<'a> Whole<'a> {
         Self { rows, counts: Counts::of(rows), latencies: latencies(rows) }
     }
 
-    fn value(&self, measure: Measure, rate: Rate, unseen: Unseen) -> f64 {
-        value_of(measure, rate, self.counts, unseen, |rank| nth(&self.latencies, rank))
+    fn value(&self, measure: Measure, per_second: f64, unseen: Unseen) -> f64 {
+        value_of(measure, per_second, self.counts, unseen, |rank| nth(&self.latencies, rank))
     }
 
     fn interval(&self, measure: Measure) -> Option<(f64, f64)> {
@@ -221,7 +222,7 @@ struct Worst {
 /// where it is not: a stalled probe makes no deviation.
 fn worst_window(
     tolerance: &Tolerance,
-    rate: Rate,
+    pace: Pace,
     rows: &[Row],
     bounds: &Range<Nanos>,
     length: Nanos,
@@ -239,7 +240,8 @@ fn worst_window(
             continue;
         }
         let taken = unseen.unwrap_or(if counts.covered() { Unseen::Left } else { favour });
-        let value = value_of(tolerance.measure, rate, counts, taken, |rank| sliding.ranks.nth(rank));
+        let per_second = pace.per_second(counts.planned(), &(from..from + length));
+        let value = value_of(tolerance.measure, per_second, counts, taken, |rank| sliding.ranks.nth(rank));
         let beyond =
             worst.as_ref().is_none_or(|worst| if caps(tolerance) { value > worst.value } else { value < worst.value });
         if beyond {

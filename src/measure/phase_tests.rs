@@ -9,13 +9,13 @@ use crate::measure::testing::{MS, S, Script, at_most, bad, latency, normal, over
 use crate::probe::Outcome;
 use crate::scalar::Comparison;
 
-fn rate() -> Rate {
-    "100/s".parse().unwrap()
+fn pace() -> Pace {
+    Pace::Steady("100/s".parse().unwrap())
 }
 
 fn whole(tolerance: &Tolerance, script: &Script) -> Reading {
     let series = script.finished();
-    read(tolerance, rate(), series.rows(), &(0..series.settled_until()))
+    read(tolerance, pace(), series.rows(), &(0..series.settled_until()))
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn coverage(
     for _ in 0..SETS {
         let rows = rows(&mut rng);
         let end = rows.last().map_or(0, |row| row.planned + 1);
-        let interval = read(tolerance, rate(), &rows, &(0..end)).interval;
+        let interval = read(tolerance, pace(), &rows, &(0..end)).interval;
         printed += u32::from(interval.is_some());
         held += u32::from(interval.is_some_and(|(low, high)| low <= truth && truth <= high));
     }
@@ -119,7 +119,7 @@ fn intervals_of_quantiles_cover_the_truth_however_slowness_comes() {
 }
 
 #[test]
-fn downtime_is_the_bad_share_of_the_rate() {
+fn downtime_is_the_bad_share_of_the_pace() {
     let downtime = at_most(Measure::Downtime, Duration::ZERO);
     let reading = whole(&downtime, &Script::at("100/s").good(300).bad(50).unknown(10));
     assert_eq!((reading.value, reading.extremes), (Some(0.5), (0.5, 0.6)));
@@ -180,9 +180,9 @@ proptest! {
             let plain = Tolerance { over: None, ..tolerance.clone() };
             let worst = starts.iter().map(|&from| {
                 let time = from..from + length;
-                read(&plain, rate(), series.within(time.clone()), &time).value.unwrap()
+                read(&plain, pace(), series.within(time.clone()), &time).value.unwrap()
             }).fold(0.0, f64::max);
-            let reading = read(&tolerance, rate(), series.rows(), &(0..end));
+            let reading = read(&tolerance, pace(), series.rows(), &(0..end));
             prop_assert_eq!(reading.value, Some(worst));
             prop_assert_eq!(reading.extremes, (worst, worst));
         }

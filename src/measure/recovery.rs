@@ -140,7 +140,7 @@ impl<'a> Recoveries<'a> {
             counts.good += counts.unseen;
         }
         let favour = if covered { 0 } else { counts.unseen };
-        let per_second = self.series.rate().per_second();
+        let per_second = self.series.pace().per_second(counts.planned(), &(from..to));
         let met = match self.rules.as_slice() {
             [] => counts.bad == 0,
             rules => rules.iter().all(|rule| rule.met(first, past, counts, favour, per_second, from, to)),

@@ -125,10 +125,34 @@ impl Reorder {
     }
 }
 
+/// How many slots a series has in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Pace {
+    /// As many as one stream has.
+    Steady(Rate),
+    /// As many as the endpoints had together, whose number changes; the first slot is not before this instant.
+    Pooled(Nanos),
+}
+
+impl Pace {
+    /// Slots per second within `time`, in which `planned` were planned.
+    pub(super) fn per_second(self, planned: u64, time: &Range<Nanos>) -> f64 {
+        match self {
+            Self::Steady(rate) => rate.per_second(),
+            Self::Pooled(start) => {
+                let time = time.end.saturating_sub(time.start.max(start));
+                // Where nothing was planned nothing was bad, and no number makes a difference.
+                float(planned.max(1)) / seconds(time)
+            }
+        }
+    }
+}
+
 /// The samples of one stream of one probe. Only ever grows; a slot is *settled* once it and all before it have arrived.
 ///
 /// The pacer's contract: slots are numbered from 0 without gaps, planned instants never decrease, and slot `i` is planned
-/// within `start + [rate.length_of(i), rate.length_of(i + 1))`.
+/// within `start + [rate.length_of(i), rate.length_of(i + 1))`. The last does not hold for a pooled series, of all endpoints
+/// together: its slots are those of the endpoints in the order of their instants, and it is told how far they are settled.
 #[derive(Debug, Clone)]
 pub struct Series {
     probe: String,
@@ -138,6 +162,8 @@ pub struct Series {
     start: Nanos,
     rows: Vec<Row>,
     reorder: Reorder,
+    /// Of a pooled series: everything planned before it is there.
+    pooled_until: Option<Nanos>,
     finished: bool,
 }
 
@@ -153,6 +179,7 @@ impl Series {
             start,
             rows: Vec::new(),
             reorder: Reorder::default(),
+            pooled_until: (stream == StreamKind::PerEndpoint).then_some(start),
             finished: false,
         }
     }
@@ -210,10 +237,16 @@ impl Series {
         self.stream
     }
 
-    /// Requests per stream.
+    /// Requests per stream; of a pooled series, per endpoint.
     #[must_use]
     pub const fn rate(&self) -> Rate {
         self.rate
+    }
+
+    /// The instant at which slot 0 begins; of a pooled series, before which no slot is planned.
+    #[must_use]
+    pub const fn start(&self) -> Nanos {
+        self.start
     }
 
     /// Deadline of one request.
@@ -249,7 +282,18 @@ impl Series {
     /// The earliest instant for which slots may still be unsettled: everything planned before it is there.
     #[must_use]
     pub fn settled_until(&self) -> Nanos {
-        self.slot_start(self.reorder.next)
+        self.pooled_until.unwrap_or_else(|| self.slot_start(self.reorder.next))
+    }
+
+    /// Says of a pooled series that every slot planned before `until` is there.
+    pub fn settle_until(&mut self, until: Nanos) {
+        self.pooled_until = self.pooled_until.map(|known| known.max(until));
+    }
+
+    /// How many slots it has in a second.
+    #[must_use]
+    pub(super) const fn pace(&self) -> Pace {
+        if self.pooled_until.is_some() { Pace::Pooled(self.start) } else { Pace::Steady(self.rate) }
     }
 
     fn slot_start(&self, slot: u64) -> Nanos {
@@ -293,7 +337,7 @@ pub(super) const fn seconds(time: Nanos) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::measure::testing::{Script, bad};
+    use crate::measure::testing::{S, Script, bad};
 
     #[test]
     fn a_row_is_small() {
@@ -344,6 +388,21 @@ mod tests {
         assert_eq!(series.rows()[4].outcome, Outcome::Unknown);
         assert_eq!(series.rows()[9].planned, 900_000_000);
         assert_eq!(series.rows()[8].outcome, Outcome::Good);
+    }
+
+    #[test]
+    fn a_pooled_series_has_the_pace_of_the_endpoints_that_there_were() {
+        let mut pooled =
+            Series::new("web", StreamKind::PerEndpoint, "10/s".parse().unwrap(), Duration::from_secs(1), S);
+        pooled.extend(Script::at("30/s").good(60).samples());
+        assert_eq!(pooled.settled_until(), S);
+        pooled.settle_until(3 * S);
+        assert_eq!(pooled.settled_until(), 3 * S);
+        // Before its start nothing could be planned.
+        let per_second = pooled.pace().per_second(60, &(0..3 * S));
+        assert!((per_second - 30.0).abs() < 1e-9, "{per_second}");
+        let steady = Script::at("10/s").series().pace().per_second(60, &(0..3 * S));
+        assert!((steady - 10.0).abs() < 1e-9, "{steady}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Allowance, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, UNDO_BUDGET, VERSION,
-    budgets, check_permissions, needed_permissions, protection, samples, timing,
+    budgets, check_permissions, endpoints, needed_permissions, protection, samples, timing,
 };
 use crate::cluster::{Cluster, Expiry};
 use crate::fault::{Planning, Refusal, Resolution};
@@ -85,6 +85,7 @@ pub async fn draw(
         limits: PlannedLimits::default(),
         timing: PlannedTiming::of(experiment),
         steps: Vec::new(),
+        endpoints: Vec::new(),
         budgets: Vec::new(),
         samples: Vec::new(),
         permissions: Vec::new(),
@@ -92,6 +93,9 @@ pub async fn draw(
         refusals: Vec::new(),
     };
     plan.refusals.extend(plan.timing.refusals(experiment).into_iter().map(Refused::from));
+    let (followed, refusals) = endpoints::find(cluster, experiment).await;
+    plan.endpoints = followed;
+    plan.refusals.extend(refusals);
     let selectable = resolve(&mut plan, experiment, cluster).await;
     limit(&mut plan, experiment, cluster, options, selectable).await;
     plan.refusals.extend(timing::overlaps(&plan.steps));

@@ -2,6 +2,7 @@
 
 mod budgets;
 mod draw;
+mod endpoints;
 mod file;
 mod limits;
 mod permissions;
@@ -16,6 +17,7 @@ mod timing;
 use serde::{Deserialize, Serialize};
 
 pub use draw::{Options, PlanError, Source, draw, step_seed};
+pub use endpoints::PlannedEndpoints;
 pub use file::{PlanFileError, drift};
 pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner};
 pub use permissions::{Checked, check_permissions, needed_permissions};
@@ -60,6 +62,9 @@ pub struct Plan {
     /// How long the phases last, and how many requests that makes.
     #[serde(default)]
     pub timing: PlannedTiming,
+    /// Whose endpoints the probes with `connection: perEndpoint` ask.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub endpoints: Vec<PlannedEndpoints>,
     /// The steps, in the order of their instants.
     pub steps: Vec<PlannedStep>,
     /// Room under each disruption budget that covers a target.

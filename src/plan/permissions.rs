@@ -41,6 +41,11 @@ pub fn needed_permissions(experiment: &Experiment, options: &Options, steps: &[P
             rules.extend(objects(&object.kind, namespace.as_str()));
         }
     }
+    for followed in experiment.spec.probes.iter().filter_map(|probe| probe.protocol.followed()) {
+        let why = "find the port of a probe's endpoints";
+        rules.push(rule("", "services", "get", Some(&followed.namespace), why));
+        watched.insert(followed.namespace);
+    }
     for namespace in &touched {
         rules.push(rule("", "namespaces", "get", Some(namespace), "see whether the namespace is protected"));
     }
@@ -239,6 +244,17 @@ mod tests {
         assert!(has(&rules, "get", "namespaces", Some("kube-system")));
         assert!(!has(&rules, "delete", "pods", Some("squall")));
         assert!(!has(&rules, "create", "pods/eviction", Some("shop")));
+    }
+
+    #[test]
+    fn a_probe_per_endpoint_reads_its_service_and_watches_beside_it() {
+        let mut experiment = experiment("[]");
+        let rules = |experiment: &Experiment| needed_permissions(experiment, &Options::new(1, "squall"), &[]);
+        assert!(!has(&rules(&experiment), "get", "services", Some("shop")));
+        let probe = r#"{"name": "web", "rate": "1/s", "timeout": "1s", "tcp": {"address": "web.shop:80", "connection": "perEndpoint"}}"#;
+        experiment.spec.probes = vec![serde_json::from_str(probe).unwrap()];
+        assert!(has(&rules(&experiment), "get", "services", Some("shop")));
+        assert!(has(&rules(&experiment), "watch", "endpointslices", Some("shop")));
     }
 
     #[test]

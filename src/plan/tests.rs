@@ -63,6 +63,7 @@ pub(super) fn plan(steps: Vec<PlannedStep>) -> Plan {
         limits: PlannedLimits::default(),
         timing: PlannedTiming::default(),
         steps,
+        endpoints: Vec::new(),
         budgets: Vec::new(),
         samples: Vec::new(),
         permissions: Vec::new(),

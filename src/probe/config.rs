@@ -25,7 +25,8 @@ pub struct ProbeConfig {
     pub rate: Rate,
     /// Deadline of one request, from its planned instant.
     pub timeout: Duration,
-    /// The streams, each at the full rate. Both kinds make a paired probe.
+    /// The streams, each at the full rate. Both kinds make a paired probe. [`StreamKind::PerEndpoint`] sends nothing itself: its
+    /// endpoints' streams begin and end with [`Engine::join`](super::Engine::join) and [`Engine::leave`](super::Engine::leave).
     pub streams: Vec<StreamKind>,
     /// What sends its requests.
     pub engine: EngineKind,
@@ -53,7 +54,7 @@ impl ProbeConfig {
 pub enum Ask {
     /// An HTTP request.
     Http(Box<HttpAsk>),
-    /// A TCP connection, opened and reset: good once it is open. Every stream is a fresh one.
+    /// A TCP connection, opened and reset: good once it is open. No stream keeps one.
     Tcp(TcpAsk),
     /// A DNS query.
     Dns(DnsAsk),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ledger::{Counts, Ledger, Reason};
@@ -24,6 +24,8 @@ use super::transport::{Answer, Exchange, Slot, Transport};
 
 /// How often samples are handed over: a phase ends as soon as its last ones are known.
 const FLUSH_EVERY: Duration = Duration::from_millis(20);
+/// The bound on lateness while there is no stream: no stream has a larger one, and those that join bring their own.
+const LATENESS_NONE: Duration = Duration::from_millis(100);
 /// So many samples are handed over at once, without waiting for the next time.
 const BATCH_FULL: usize = 8192;
 
@@ -60,12 +62,16 @@ pub struct StreamSummary {
 }
 
 /// What the loop is told from outside.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Control {
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
     /// No slot is planned from this instant on.
-    pub(crate) stop: Option<Instant>,
+    Stop(Instant),
     /// Everything in flight is given up.
-    pub(crate) abort: bool,
+    Abort,
+    /// Another stream of a probe begins.
+    Join { probe: usize, stream: StreamKind, start: Instant },
+    /// A stream ends.
+    Leave { probe: usize, stream: StreamKind, instant: Instant },
 }
 
 /// One stream and what carries its requests.
@@ -76,48 +82,68 @@ pub(crate) struct Stream<T> {
     pub(crate) timeout: Duration,
     pub(crate) lateness_max: Duration,
     pub(crate) in_flight_max: usize,
+    /// No slot of this stream is planned from here on.
+    pub(crate) end: Nanos,
+    /// It has ended, and everything of it is settled and handed over.
+    pub(crate) over: bool,
     pub(crate) transport: T,
     pub(crate) ledger: Ledger,
 }
 
-/// Runs the streams until they are stopped and everything is settled.
-pub(crate) async fn drive<T: Transport>(
-    streams: Vec<Stream<T>>,
-    zero: Instant,
-    mut pacer: Pacer,
-    mut control: watch::Receiver<Control>,
-    batches: mpsc::Sender<Batch>,
-) -> Vec<StreamSummary> {
-    let mut driver = Driver::new(streams, zero, batches);
-    let mut flights = FuturesUnordered::new();
-    loop {
-        let now = Instant::now();
-        driver.turn(now);
-        while let Some(flight) = driver.next_due(now) {
-            flights.push(flight.fly());
-        }
-        if flights.is_empty() && driver.finished() {
-            break;
-        }
-        let wake = driver.next_wake(now, !flights.is_empty());
-        // Flights come first: the schedule is looked at on every turn of the loop anyway.
-        tokio::select! {
-            biased;
-            Some(landing) = flights.next(), if !flights.is_empty() => driver.settle(&landing, Instant::now()),
-            changed = control.changed() => {
-                let told = *control.borrow_and_update();
-                // Nobody is left who could want the rest.
-                if told.abort || changed.is_err() {
-                    driver.abort(Instant::now());
-                    break;
-                }
-                driver.end = told.stop.map(|stop| nanos(zero, stop));
+/// What the loop begins with.
+pub(crate) struct Drive<T, M> {
+    pub(crate) streams: Vec<Stream<T>>,
+    pub(crate) zero: Instant,
+    /// Descriptors that all streams share.
+    pub(crate) files: usize,
+    /// Makes a stream that joins: probe, kind, start.
+    pub(crate) make: M,
+}
+
+impl<T: Transport, M: FnMut(usize, StreamKind, Nanos) -> Option<Stream<T>>> Drive<T, M> {
+    /// Runs the streams until they are stopped and everything is settled.
+    pub(crate) async fn run(
+        self,
+        mut pacer: Pacer,
+        mut orders: mpsc::UnboundedReceiver<Order>,
+        batches: mpsc::Sender<Batch>,
+    ) -> Vec<StreamSummary> {
+        let Self { streams, zero, files, mut make } = self;
+        let mut driver = Driver::new(streams, zero, files, batches);
+        let mut flights = FuturesUnordered::new();
+        loop {
+            let now = Instant::now();
+            driver.turn(now);
+            while let Some(flight) = driver.next_due(now) {
+                flights.push(flight.fly());
             }
-            () = pacer.until(wake) => {}
+            if flights.is_empty() && driver.finished() {
+                break;
+            }
+            let wake = driver.next_wake(now, !flights.is_empty());
+            // Flights come first: the schedule is looked at on every turn of the loop anyway.
+            tokio::select! {
+                biased;
+                Some(landing) = flights.next(), if !flights.is_empty() => driver.settle(&landing, Instant::now()),
+                order = orders.recv() => match order {
+                    // Without an order, nobody is left who could want the rest.
+                    Some(Order::Abort) | None => {
+                        driver.abort(Instant::now());
+                        break;
+                    }
+                    Some(Order::Stop(instant)) => driver.end = Some(nanos(zero, instant)),
+                    Some(Order::Join { probe, stream, start }) if driver.position(probe, stream).is_none() => {
+                        driver.join(make(probe, stream, nanos(zero, start)));
+                    }
+                    Some(Order::Join { .. }) => {}
+                    Some(Order::Leave { probe, stream, instant }) => driver.leave(probe, stream, nanos(zero, instant)),
+                },
+                () = pacer.until(wake) => {}
+            }
         }
+        drop(flights);
+        driver.close().await
     }
-    drop(flights);
-    driver.close().await
 }
 
 /// A slot that is to be sent.
@@ -162,26 +188,63 @@ struct Driver<T> {
     end: Option<Nanos>,
     stalls: StallWatch,
     timeout_max: Duration,
+    /// Descriptors that all streams share, and what comes to each.
+    files: usize,
+    share: usize,
+    /// The stream whose batch did not fit the last time: the next time begins with it, so that each has its turn.
+    first: usize,
     beat: Instant,
     flush: Instant,
     batches: mpsc::Sender<Batch>,
 }
 
 impl<T: Transport> Driver<T> {
-    fn new(streams: Vec<Stream<T>>, zero: Instant, batches: mpsc::Sender<Batch>) -> Self {
+    fn new(streams: Vec<Stream<T>>, zero: Instant, files: usize, batches: mpsc::Sender<Batch>) -> Self {
         let now = Instant::now();
-        let lateness_max = streams.iter().map(|stream| stream.lateness_max).min().unwrap_or(FLUSH_EVERY);
-        Self {
+        let lateness_max = streams.iter().map(|stream| stream.lateness_max).min().unwrap_or(LATENESS_NONE);
+        let mut driver = Self {
             next: streams.iter().enumerate().map(|(index, s)| Reverse((s.schedule.planned(0), index))).collect(),
             stalls: StallWatch::new(lateness_max, now),
             timeout_max: streams.iter().map(|stream| stream.timeout).max().unwrap_or_default(),
             end: None,
             beat: now,
             flush: now + FLUSH_EVERY,
+            files,
+            share: files,
+            first: 0,
             streams,
             zero,
             batches,
-        }
+        };
+        driver.divide();
+        driver
+    }
+
+    fn position(&self, probe: usize, kind: StreamKind) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.probe == probe && stream.kind == kind)
+    }
+
+    fn join(&mut self, stream: Option<Stream<T>>) {
+        let Some(stream) = stream else { return };
+        self.stalls.mind(stream.lateness_max);
+        self.timeout_max = self.timeout_max.max(stream.timeout);
+        self.next.push(Reverse((stream.schedule.planned(stream.ledger.counts().planned), self.streams.len())));
+        self.streams.push(stream);
+        self.divide();
+    }
+
+    fn leave(&mut self, probe: usize, kind: StreamKind, end: Nanos) {
+        let Some(index) = self.position(probe, kind) else { return };
+        let Some(stream) = self.streams.get_mut(index) else { return };
+        stream.end = stream.end.min(end);
+        let end = stream.end;
+        self.next.retain(|Reverse((planned, of))| *of != index || *planned < end);
+    }
+
+    /// Shares the descriptors among the streams that may have requests in flight.
+    fn divide(&mut self) {
+        let streams = self.streams.iter().filter(|stream| !stream.over).count();
+        self.share = (self.files / streams.max(1)).max(1);
     }
 
     /// Everything that is due on each turn of the loop, but for the slots.
@@ -190,9 +253,7 @@ impl<T: Transport> Driver<T> {
         if now >= self.flush {
             // What was in flight during a stall has ended a timeout later; the rest is the timer's own lateness.
             self.stalls.forget(now.checked_sub(self.timeout_max * 2 + FLUSH_EVERY).unwrap_or(self.zero));
-            for index in 0..self.streams.len() {
-                self.hand_over(index);
-            }
+            self.hand_over_all();
             self.flush = now + FLUSH_EVERY;
         }
     }
@@ -207,14 +268,17 @@ impl<T: Transport> Driver<T> {
             self.next.pop();
             let stream = self.streams.get_mut(index)?;
             let number = stream.ledger.plan(planned);
-            self.next.push(Reverse((stream.schedule.planned(number + 1), index)));
+            let following = stream.schedule.planned(number + 1);
+            if following < stream.end {
+                self.next.push(Reverse((following, index)));
+            }
             let in_flight = stream.ledger.counts().in_flight;
             let at = self.zero + Duration::from_nanos(planned);
             // No burst after a stall: what it swallowed stays unsent, and nobody claims to know what it would have met.
             let late = now.saturating_duration_since(at) > stream.lateness_max;
             let outcome = if late || self.stalls.swallowed(at, stream.lateness_max) {
                 Outcome::Unknown
-            } else if in_flight > stream.in_flight_max as u64 {
+            } else if in_flight > stream.in_flight_max.min(self.share) as u64 {
                 Outcome::Capped
             } else {
                 let slot = Slot { number, planned: at, deadline: at + stream.timeout };
@@ -290,10 +354,8 @@ impl<T: Transport> Driver<T> {
 
     /// Whether no slot is left to be planned.
     fn finished(&self) -> bool {
-        match (self.next.peek(), self.end) {
-            (Some(Reverse((planned, _))), Some(end)) => *planned >= end,
-            (next, _) => next.is_none(),
-        }
+        // Without an end, a stream may still join.
+        self.end.is_some_and(|end| self.next.peek().is_none_or(|Reverse((planned, _))| *planned >= end))
     }
 
     fn next_wake(&mut self, now: Instant, in_flight: bool) -> Instant {
@@ -315,25 +377,47 @@ impl<T: Transport> Driver<T> {
 
     fn hand_over_if_full(&mut self, index: usize) {
         if self.streams.get(index).is_some_and(|stream| stream.ledger.kept() % BATCH_FULL == 0) {
-            self.hand_over(index);
+            let _later = !self.hand_over(index);
         }
     }
 
-    /// Hands over without waiting: what does not fit stays in the ledger until the next time.
-    fn hand_over(&mut self, index: usize) {
-        let Some(batch) = self.batch(index) else { return };
-        if let Err(mpsc::error::TrySendError::Full(batch)) = self.batches.try_send(batch)
-            && let Some(stream) = self.streams.get_mut(index)
-        {
-            stream.ledger.put_back(batch.samples, batch.remotes);
+    /// Hands over of each stream that is not over, as far as there is room.
+    fn hand_over_all(&mut self) {
+        let (first, streams) = (self.first, self.streams.len());
+        for index in (0..streams).map(|offset| (first + offset) % streams) {
+            if !self.hand_over(index) {
+                self.first = index;
+                return;
+            }
         }
+    }
+
+    /// Hands over without waiting: what does not fit stays in the ledger until the next time, which is then told by `false`.
+    fn hand_over(&mut self, index: usize) -> bool {
+        if self.streams.get(index).is_none_or(|stream| stream.over) {
+            return true;
+        }
+        let Some(batch) = self.batch(index) else { return true };
+        let complete = batch.complete_until == Nanos::MAX;
+        let refused = self.batches.try_send(batch);
+        let Some(stream) = self.streams.get_mut(index) else { return true };
+        if let Err(mpsc::error::TrySendError::Full(batch)) = refused {
+            stream.ledger.put_back(batch.samples, batch.remotes);
+            return false;
+        }
+        stream.over = complete && stream.end < Nanos::MAX;
+        if stream.over {
+            self.divide();
+        }
+        true
     }
 
     fn batch(&mut self, index: usize) -> Option<Batch> {
-        let ended = self.finished();
+        let finished = self.finished();
         let stream = self.streams.get_mut(index)?;
         let counts = stream.ledger.counts();
-        let next = if ended { Nanos::MAX } else { stream.schedule.planned(counts.planned) };
+        let next = stream.schedule.planned(counts.planned);
+        let next = if finished || next >= stream.end { Nanos::MAX } else { next };
         let (samples, remotes) = stream.ledger.take();
         Some(Batch {
             probe: stream.probe,

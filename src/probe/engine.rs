@@ -7,12 +7,12 @@ use futures::future::LocalBoxFuture;
 use rustix::process::{Resource, getrlimit};
 use thread_priority::unix::{RealtimeThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id};
 use thread_priority::{ThreadPriority, ThreadSchedulePolicy};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::config::{ProbeConfig, SetupError};
-use super::drive::{Batch, Control, Stream, StreamSummary, drive};
+use super::drive::{Batch, Drive, Order, Stream, StreamSummary};
 use super::ledger::Ledger;
 use super::pacer::Pacer;
 use super::sample::Nanos;
@@ -46,7 +46,7 @@ pub struct Plan {
 #[derive(Debug)]
 pub struct Engine {
     batches: mpsc::Receiver<Batch>,
-    control: watch::Sender<Control>,
+    orders: mpsc::UnboundedSender<Order>,
     summary: oneshot::Receiver<Vec<StreamSummary>>,
 }
 
@@ -66,11 +66,8 @@ impl Engine {
         on_own_thread("probes", move || async move {
             ahead_of_others();
             let _stamping = keep_stamping();
-            let probes = probes.iter().zip(targets).enumerate();
-            let streams = probes.flat_map(|(index, (probe, target))| {
-                streams_of(index, probe, plan, move |stream| target.transport(stream))
-            });
-            outlet.run(bounded(streams.collect()), plan.zero, Pacer::real_time()).await;
+            let transport = move |probe: usize, stream| targets.get(probe).map(|target| target.transport(stream));
+            outlet.run(Maker { probes, plan, transport }, files(), Pacer::real_time()).await;
         })?;
         Ok(engine)
     }
@@ -78,25 +75,23 @@ impl Engine {
     /// The same probes over other transports, on the caller's runtime: the returned future has to be polled for anything to
     /// happen. Under a paused tokio clock this runs in virtual time.
     ///
-    /// `transport` is called once for each stream, with the probe's index.
+    /// `transport` is called once for each stream, with the probe's index: for those of endpoints when they join.
     pub fn inline<T: Transport>(
         probes: &[ProbeConfig],
         plan: Plan,
-        mut transport: impl FnMut(usize, StreamKind) -> T,
+        mut transport: impl FnMut(usize, StreamKind) -> T + 'static,
     ) -> (Self, LocalBoxFuture<'static, ()>) {
-        let mut streams = Vec::new();
-        for (index, probe) in probes.iter().enumerate() {
-            streams.extend(streams_of(index, probe, plan, |stream| transport(index, stream)));
-        }
         let (engine, outlet) = Self::wire();
-        (engine, outlet.run(streams, plan.zero, Pacer::Tokio).boxed_local())
+        let transport = move |probe, stream| Some(transport(probe, stream));
+        let maker = Maker { probes: probes.to_vec(), plan, transport };
+        (engine, outlet.run(maker, usize::MAX, Pacer::Tokio).boxed_local())
     }
 
     fn wire() -> (Self, Outlet) {
         let (batch_in, batches) = mpsc::channel(BATCHES_WAITING);
-        let (control, told) = watch::channel(Control::default());
+        let (orders, told) = mpsc::unbounded_channel();
         let (summary_in, summary) = oneshot::channel();
-        (Self { batches, control, summary }, Outlet { batches: batch_in, told, summary: summary_in })
+        (Self { batches, orders, summary }, Outlet { batches: batch_in, told, summary: summary_in })
     }
 
     /// The next batch; a stream has one at least every 20 ms. `None` once the engine was stopped and everything is handed over.
@@ -109,12 +104,27 @@ impl Engine {
     ///
     /// Slots at or after `instant` that were already sent stay in the account. A later call replaces an earlier one.
     pub fn stop_at(&self, instant: Instant) {
-        self.control.send_modify(|control| control.stop = Some(instant));
+        self.order(Order::Stop(instant));
+    }
+
+    /// Begins another stream of a probe, whose slot 0 begins at `start`. A stream that there has been already is not begun again.
+    pub fn join(&self, probe: usize, stream: StreamKind, start: Instant) {
+        self.order(Order::Join { probe, stream, start });
+    }
+
+    /// Plans no slot of this stream from `instant` on. Its last batch is [`complete`](Batch::complete_until) for all time.
+    pub fn leave(&self, probe: usize, stream: StreamKind, instant: Instant) {
+        self.order(Order::Leave { probe, stream, instant });
     }
 
     /// Ends at once: what is in flight becomes unknown.
     pub fn abort(&self) {
-        self.control.send_modify(|control| control.abort = true);
+        self.order(Order::Abort);
+    }
+
+    fn order(&self, order: Order) {
+        // An engine that has ended needs no orders.
+        let _ended = self.orders.send(order);
     }
 
     /// Waits for the end, dropping batches that were not taken, and returns the final account of every stream. Without an earlier
@@ -128,13 +138,25 @@ impl Engine {
 /// The engine's end of the wires.
 struct Outlet {
     batches: mpsc::Sender<Batch>,
-    told: watch::Receiver<Control>,
+    told: mpsc::UnboundedReceiver<Order>,
     summary: oneshot::Sender<Vec<StreamSummary>>,
 }
 
 impl Outlet {
-    async fn run<T: Transport>(self, streams: Vec<Stream<T>>, zero: Instant, pacer: Pacer) {
-        let summary = drive(streams, zero, pacer, self.told, self.batches).await;
+    async fn run<T, F>(self, mut maker: Maker<F>, files: usize, pacer: Pacer)
+    where
+        T: Transport,
+        F: FnMut(usize, StreamKind) -> Option<T>,
+    {
+        let start = Nanos::try_from(maker.plan.offset.as_nanos()).unwrap_or(Nanos::MAX);
+        let probes = maker.probes.clone();
+        let kinds =
+            probes.iter().enumerate().flat_map(|(probe, config)| config.streams.iter().map(move |kind| (probe, *kind)));
+        let sent = kinds.filter(|(_, kind)| *kind != StreamKind::PerEndpoint);
+        let streams = sent.filter_map(|(probe, kind)| maker.stream(probe, kind, start)).collect();
+        let zero = maker.plan.zero;
+        let make = move |probe, kind, start| maker.stream(probe, kind, start);
+        let summary = Drive { streams, zero, files, make }.run(pacer, self.told, self.batches).await;
         // The holder may have left.
         drop(self.summary.send(summary));
     }
@@ -160,38 +182,41 @@ where
     std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop).map_err(fail)
 }
 
-/// The streams of one probe.
-fn streams_of<T>(
-    probe: usize,
-    config: &ProbeConfig,
+/// Makes streams, those of the beginning and those that join.
+struct Maker<F> {
+    probes: Vec<ProbeConfig>,
     plan: Plan,
-    mut transport: impl FnMut(StreamKind) -> T,
-) -> impl Iterator<Item = Stream<T>> {
-    let start = Nanos::try_from(plan.offset.as_nanos()).unwrap_or(Nanos::MAX);
-    // The deadline alone bounds what is in flight: no more than the slots of one timeout. Twice that leaves room for its own
-    // lateness, so that only a small configured cap or a small descriptor limit ever bites.
-    let slots = config.rate.slots_in(config.timeout).saturating_mul(2).saturating_add(64);
-    let possible = usize::try_from(slots).unwrap_or(usize::MAX);
-    config.streams.iter().map(move |kind| Stream {
-        probe,
-        kind: *kind,
-        schedule: Schedule::new(config.rate, start, plan.seed, &config.name, *kind),
-        timeout: config.timeout,
-        lateness_max: config.lateness_max(),
-        in_flight_max: config.in_flight_max.unwrap_or(possible),
-        transport: transport(*kind),
-        ledger: Ledger::default(),
-    })
+    transport: F,
 }
 
-/// Shares the descriptors that this process may open among the streams.
-fn bounded<T>(mut streams: Vec<Stream<T>>) -> Vec<Stream<T>> {
-    if let Some(limit) = getrlimit(Resource::Nofile).current {
-        let usable = usize::try_from(limit.saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX);
-        let share = (usable / streams.len().max(1)).max(1);
-        for stream in &mut streams {
-            stream.in_flight_max = stream.in_flight_max.min(share);
-        }
+impl<F> Maker<F> {
+    /// A stream of a probe, whose slot 0 begins at `start`.
+    fn stream<T>(&mut self, probe: usize, kind: StreamKind, start: Nanos) -> Option<Stream<T>>
+    where
+        F: FnMut(usize, StreamKind) -> Option<T>,
+    {
+        let config = self.probes.get(probe)?;
+        // The deadline alone bounds what is in flight: no more than the slots of one timeout. Twice that leaves room for its own
+        // lateness, so that only a small configured cap or a small descriptor limit ever bites.
+        let slots = config.rate.slots_in(config.timeout).saturating_mul(2).saturating_add(64);
+        let possible = usize::try_from(slots).unwrap_or(usize::MAX);
+        Some(Stream {
+            probe,
+            kind,
+            schedule: Schedule::new(config.rate, start, self.plan.seed, &config.name, kind),
+            timeout: config.timeout,
+            lateness_max: config.lateness_max(),
+            in_flight_max: config.in_flight_max.unwrap_or(possible),
+            end: Nanos::MAX,
+            over: false,
+            transport: (self.transport)(probe, kind)?,
+            ledger: Ledger::default(),
+        })
     }
-    streams
+}
+
+/// The descriptors that the streams may share: those that this process may open, without what the rest of it needs.
+fn files() -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    limit.map_or(usize::MAX, |limit| usize::try_from(limit.saturating_sub(FILES_RESERVED)).unwrap_or(usize::MAX))
 }

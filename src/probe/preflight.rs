@@ -27,17 +27,17 @@ pub struct Preflight {
     pub hint: Option<String>,
 }
 
-/// Sends one request over a fresh connection and expects the expected answer.
+/// Sends one request over a fresh connection, as this stream would, and expects the expected answer.
 ///
 /// Takes up to the probe's timeout. Runs on a thread of its own, so it may be awaited from any runtime; dropping the future leaves
 /// that one request to end by itself.
-pub async fn preflight(config: &ProbeConfig) -> Result<(), Preflight> {
+pub async fn preflight(config: &ProbeConfig, stream: StreamKind) -> Result<(), Preflight> {
     let failed = |error| Preflight::not_tried(config, error);
     let prepared = Prepared::of(config).map_err(failed)?;
     let deadline = config.timeout;
     let (result_in, result) = oneshot::channel();
     on_own_thread("preflight", move || async move {
-        let transport = prepared.transport(StreamKind::Fresh);
+        let transport = prepared.transport(stream);
         let begun = Instant::now();
         let progress = Progress::new(begun);
         let result = match timeout(deadline, transport.once(&progress)).await {
@@ -55,7 +55,7 @@ pub async fn preflight(config: &ProbeConfig) -> Result<(), Preflight> {
     let broke_off = |_| failed(SetupError::new(Some(&config.name), "the first request broke off"));
     let (result, remote) = result.await.map_err(broke_off)?;
     let at = remote.map_or(String::new(), |remote| format!(" at {remote}"));
-    result.map_err(|(answer, cause)| explain(config, answer, &cause, &at))
+    result.map_err(|(answer, cause)| explain(config, stream, answer, &cause, &at))
 }
 
 impl Preflight {
@@ -66,7 +66,7 @@ impl Preflight {
     }
 }
 
-fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Preflight {
+fn explain(config: &ProbeConfig, stream: StreamKind, answer: Answer, cause: &str, at: &str) -> Preflight {
     let host = match &config.ask {
         Ask::Dns(dns) => &dns.name,
         other => other.host().unwrap_or_default(),
@@ -81,6 +81,9 @@ fn explain(config: &ProbeConfig, answer: Answer, cause: &str, at: &str) -> Prefl
         Answer::Bad { class, .. } => match class.step() {
             Step::Dns if matches!(config.ask, Ask::Dns(_)) => unresolved(class, host, cause, at),
             Step::Dns => (format!("`{host}` can't be looked up from here: {cause}"), dns_hint(class, host)),
+            Step::Connect if stream.is_endpoint() => {
+                (format!("no connection to any endpoint of `{host}`, as{at}: {cause}"), Some(ENDPOINT_HINT))
+            }
             Step::Connect => (format!("no connection to `{host}`{at}: {cause}"), connect_hint(class)),
             Step::Tls => (format!("no TLS with `{host}`{at}: {cause}"), tls_hint(class, &config.ask)),
             Step::Send | Step::Response | Step::Body => unexpected(class, status, cause, at, &config.ask),
@@ -118,6 +121,10 @@ fn dns_hint(class: Class, host: &str) -> Option<&'static str> {
         _ => None,
     }
 }
+
+/// Why an endpoint may be out of reach where its Service is not.
+const ENDPOINT_HINT: &str = "pods' addresses are reachable from inside the cluster, or from its nodes: run Squall there, or write \
+    `connection: fresh`; where it runs there, check that the workload listens, and the network policies";
 
 fn connect_hint(class: Class) -> Option<&'static str> {
     match class {
@@ -252,7 +259,7 @@ mod tests {
             in_flight_max: None,
             late_after: None,
         };
-        explain(&config, bad(class), "the name does not exist", "")
+        explain(&config, StreamKind::Fresh, bad(class), "the name does not exist", "")
     }
 
     #[test]

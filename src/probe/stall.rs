@@ -37,12 +37,21 @@ pub(crate) struct Span {
     pub(crate) lost_before: Duration,
 }
 
+/// How often the loop has to look at the clock for a bound on lateness.
+fn beat(lateness_max: Duration) -> Duration {
+    // A stall that begins right after a beat shows only from the next one on: half the bound leaves half of it to be seen.
+    (lateness_max / 2).clamp(Duration::from_micros(500), Duration::from_millis(25))
+}
+
 impl StallWatch {
     /// A watch fine enough for the smallest bound on lateness of all streams.
     pub(crate) fn new(lateness_max: Duration, now: Instant) -> Self {
-        // A stall that begins right after a beat shows only from the next one on: half the bound leaves half of it to be seen.
-        let beat = (lateness_max / 2).clamp(Duration::from_micros(500), Duration::from_millis(25));
-        Self { beat, wake: now, stalls: VecDeque::new(), lost: Duration::ZERO }
+        Self { beat: beat(lateness_max), wake: now, stalls: VecDeque::new(), lost: Duration::ZERO }
+    }
+
+    /// Another stream has this bound on lateness.
+    pub(crate) fn mind(&mut self, lateness_max: Duration) {
+        self.beat = self.beat.min(beat(lateness_max));
     }
 
     /// The instant by which the loop has to wake up while anything is in flight.

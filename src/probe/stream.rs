@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// How a stream of a probe uses connections. Streams are measured and judged apart.
 ///
-/// In records a kind is one word: `fresh`, `keptAlive`, `reuse:10`, `perQuery`, `pinned`, `endpoint:10.0.0.1:8080`.
+/// In records a kind is one word: `fresh`, `keptAlive`, `reuse:10`, `perQuery`, `pinned`, `perEndpoint`, and `endpoint:10.0.0.1:8080`, in
+/// its second life `endpoint:10.0.0.1:8080#2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "Cow<'_, str>")]
 pub enum StreamKind {
@@ -24,12 +25,21 @@ pub enum StreamKind {
     PerQuery,
     /// DNS: one socket for all queries, as a resolver that keeps its port.
     Pinned,
+    /// All endpoints of a Service together: what a client that picks one at random would see. Nothing is sent on it: its requests
+    /// are those of its endpoints' own streams, which begin and end as the endpoints do.
+    PerEndpoint,
     /// A new connection for every request, to this address and no other: one endpoint of a Service, past its virtual address.
-    Endpoint(SocketAddr),
+    Endpoint {
+        /// The address of the endpoint, with the port that stands behind the Service's.
+        address: SocketAddr,
+        /// How often the address has become ready: 1 for the first time. Another life is another stream, as it may be another pod.
+        life: u32,
+    },
 }
 
 impl StreamKind {
-    /// The stream's name in reports: `fresh`, `kept-alive`, `reuse 10`, `per-query`, `pinned`, or the endpoint's address.
+    /// The stream's name in reports: `fresh`, `kept-alive`, `reuse 10`, `per-query`, `pinned`, `per endpoint`, or the endpoint's address, with
+    /// `#2` in its second life.
     #[must_use]
     pub fn label(self) -> Cow<'static, str> {
         match self {
@@ -38,7 +48,9 @@ impl StreamKind {
             Self::Reuse(requests) => format!("reuse {requests}").into(),
             Self::PerQuery => "per-query".into(),
             Self::Pinned => "pinned".into(),
-            Self::Endpoint(address) => address.to_string().into(),
+            Self::PerEndpoint => "per endpoint".into(),
+            Self::Endpoint { address, life: 1 } => address.to_string().into(),
+            Self::Endpoint { address, life } => format!("{address} #{life}").into(),
         }
     }
 
@@ -46,10 +58,23 @@ impl StreamKind {
     #[must_use]
     pub const fn requests_per_connection(self) -> u32 {
         match self {
-            Self::Fresh | Self::PerQuery | Self::Endpoint(_) => 1,
+            Self::Fresh | Self::PerQuery | Self::PerEndpoint | Self::Endpoint { .. } => 1,
             Self::Reuse(requests) => requests,
             Self::KeptAlive | Self::Pinned => u32::MAX,
         }
+    }
+
+    /// Whether the requests of another stream of the same probe are counted in this one: its own, and those of each endpoint in
+    /// [`PerEndpoint`](Self::PerEndpoint).
+    #[must_use]
+    pub fn includes(self, other: Self) -> bool {
+        self == other || self == Self::PerEndpoint && other.is_endpoint()
+    }
+
+    /// Whether it is one endpoint's, whose requests count in the [`PerEndpoint`](Self::PerEndpoint) stream of its probe.
+    #[must_use]
+    pub const fn is_endpoint(self) -> bool {
+        matches!(self, Self::Endpoint { .. })
     }
 }
 
@@ -61,7 +86,9 @@ impl fmt::Display for StreamKind {
             Self::Reuse(requests) => write!(f, "reuse:{requests}"),
             Self::PerQuery => f.write_str("perQuery"),
             Self::Pinned => f.write_str("pinned"),
-            Self::Endpoint(address) => write!(f, "endpoint:{address}"),
+            Self::PerEndpoint => f.write_str("perEndpoint"),
+            Self::Endpoint { address, life: 1 } => write!(f, "endpoint:{address}"),
+            Self::Endpoint { address, life } => write!(f, "endpoint:{address}#{life}"),
         }
     }
 }
@@ -82,8 +109,13 @@ impl FromStr for StreamKind {
             ("keptAlive", _) => Self::KeptAlive,
             ("perQuery", _) => Self::PerQuery,
             ("pinned", _) => Self::Pinned,
+            ("perEndpoint", _) => Self::PerEndpoint,
             (_, Some(("reuse", requests))) => Self::Reuse(requests.parse().map_err(|_| unknown())?),
-            (_, Some(("endpoint", address))) => Self::Endpoint(address.parse().map_err(|_| unknown())?),
+            (_, Some(("endpoint", endpoint))) => {
+                let (address, life) = endpoint.split_once('#').unwrap_or((endpoint, "1"));
+                let life = life.parse().ok().filter(|life| *life > 0).ok_or_else(unknown)?;
+                Self::Endpoint { address: address.parse().map_err(|_| unknown())?, life }
+            }
             _ => return Err(unknown()),
         })
     }
@@ -111,7 +143,7 @@ impl JsonSchema for StreamKind {
         json_schema!({
             "description": "How a stream of a probe uses connections. Streams are measured and judged apart.",
             "type": "string",
-            "pattern": "^(fresh|keptAlive|reuse:[0-9]+|perQuery|pinned|endpoint:.+)$",
+            "pattern": "^(fresh|keptAlive|reuse:[0-9]+|perQuery|pinned|perEndpoint|endpoint:.+)$",
             "examples": ["fresh", "keptAlive", "reuse:10"],
         })
     }
@@ -129,13 +161,17 @@ mod tests {
             (StreamKind::Reuse(10), "reuse:10"),
             (StreamKind::PerQuery, "perQuery"),
             (StreamKind::Pinned, "pinned"),
-            (StreamKind::Endpoint("[::1]:8080".parse().unwrap()), "endpoint:[::1]:8080"),
+            (StreamKind::PerEndpoint, "perEndpoint"),
+            (StreamKind::Endpoint { address: "[::1]:8080".parse().unwrap(), life: 1 }, "endpoint:[::1]:8080"),
+            (StreamKind::Endpoint { address: "10.0.0.1:80".parse().unwrap(), life: 2 }, "endpoint:10.0.0.1:80#2"),
         ];
         for (kind, word) in kinds {
             let json = serde_json::to_string(&kind).unwrap();
             assert_eq!(json, format!("\"{word}\""));
             assert_eq!(serde_json::from_str::<StreamKind>(&json).unwrap(), kind);
         }
-        assert!(serde_json::from_str::<StreamKind>("\"reuse:-1\"").is_err());
+        for wrong in ["reuse:-1", "endpoint:web:80", "endpoint:10.0.0.1:80#0", "endpoint:10.0.0.1:80#"] {
+            assert!(wrong.parse::<StreamKind>().is_err(), "{wrong}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub struct Availability {
     /// Phase of the planned instants; absent for the whole run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<Phase>,
-    /// Bad requests ÷ rate: the full outage that would have failed as many.
+    /// Bad requests ÷ rate: the full outage that would have failed as many. Of all endpoints together, the bad share of the time.
     pub downtime_us: Micros,
     /// The longest time without one good request between failures; absent when nothing failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

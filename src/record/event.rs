@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::availability::{Availability, Comparison};
 use super::cluster::ClusterId;
+use super::life::Life;
 use super::summary::Summary;
 use crate::probe::StreamKind;
 use crate::scalar::EngineKind;
@@ -212,7 +213,7 @@ pub struct Outage {
     pub stream: StreamKind,
     /// Planned instant of the first bad request.
     pub from: Micros,
-    /// Planned instant of the first sustained good request; absent when it lasted to the end of the run.
+    /// Planned instant of the first sustained good request, or when the endpoint was gone; absent when it lasted to the end of the run.
     pub to: Option<Micros>,
     /// Planned instant of the last good request before it: the earliest that it can have begun.
     pub earliest: Option<Micros>,
@@ -416,6 +417,8 @@ pub enum What {
         /// Until when; absent while it lasts.
         to: Option<Micros>,
     },
+    /// The stream of an endpoint began, or ended.
+    Life(Life),
     /// One second of one stream.
     Interval(Interval),
     /// A window of failure, once it is over or the run ended.

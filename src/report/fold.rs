@@ -94,8 +94,8 @@ impl Fold {
             | What::Undone { .. }
             | What::Healed { .. } => self.acted(event),
             What::Blind { what, from, to } => self.blind(what, *from, *to),
-            // One second of a stream and one change of an object are for the page's chart and list, which read the events.
-            What::Object { .. } | What::Interval(_) => {}
+            // One second of a stream, its life, and one change of an object are for the page's chart and list, which read the events.
+            What::Object { .. } | What::Interval(_) | What::Life(_) => {}
             What::Aborting { by, detail } => {
                 // The first reason counts: what follows it is the ending.
                 self.report.aborted.get_or_insert_with(|| Aborted {

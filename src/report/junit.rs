@@ -126,7 +126,7 @@ fn hypothesis_case(report: &Report, judgement: &Judgement) -> TestCase {
     };
     if judgement.verdict == Verdict::Deviated {
         let outages = report.outages.iter().filter(|o| {
-            judgement.subject == format!("probe {}", o.probe) && judgement.stream.is_none_or(|s| s == o.stream)
+            judgement.subject == format!("probe {}", o.probe) && judgement.stream.is_none_or(|s| s.includes(o.stream))
         });
         let lines: Vec<_> = outages
             .map(|o| {

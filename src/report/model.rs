@@ -313,7 +313,9 @@ impl Report {
     /// Good and bad requests of the whole run.
     #[must_use]
     pub fn requests(&self) -> (u64, u64) {
-        self.summaries.iter().fold((0, 0), |(good, bad), s| (good + s.good, bad + s.bad))
+        // Those of single endpoints stand among all endpoints' together.
+        let summaries = self.summaries.iter().filter(|s| !s.stream.is_endpoint());
+        summaries.fold((0, 0), |(good, bad), s| (good + s.good, bad + s.bad))
     }
 
     /// The longest window of failure, with its length; one that never closed counts until the end of the run.

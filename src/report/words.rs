@@ -69,6 +69,7 @@ pub fn describe(what: &What) -> Option<Words> {
         What::Planned { .. }
         | What::Prepared { .. }
         | What::Interval(_)
+        | What::Life(_)
         | What::Summary(_)
         | What::Judged(_)
         | What::Impact(_)

@@ -5,25 +5,28 @@ use std::fs::File;
 use std::time::Duration;
 
 use super::marks;
+use super::pool::Pool;
 use super::readiness::Endpoints;
+use super::roster::{STREAMS_MAX, Turn};
 use super::stops::Stops;
 use super::watching::Seen;
 use crate::measure::{
     self, Breakdown, HlogWriter, Mark, ObjectTrack, Outages, Phases, SecondsRule, Series, StepTimes, Timeline,
     availability, compare, judge, judge_phase, summary,
 };
-use crate::probe::{Batch, Nanos, ProbeConfig, StreamKind, StreamSummary};
-use crate::record::{Availability, Injection, Judgement, Micros, Phase, Summary, What};
+use crate::probe::{Batch, Nanos, ProbeConfig, Sample, StreamKind, StreamSummary};
+use crate::record::{Availability, Injection, Judgement, Life, Micros, Phase, Summary, What};
 use crate::spec::{Experiment, Hypothesis};
 
 /// One stream of one probe, beside its [`Series`].
 struct Stream {
-    probe: usize,
     kind: StreamKind,
     timeline: Timeline,
     outages: Outages,
     breakdown: Breakdown,
     complete_until: Nanos,
+    /// When the endpoint that it asks was no longer ready.
+    left: Option<Nanos>,
     lost: u64,
 }
 
@@ -41,6 +44,12 @@ pub(super) struct Book {
     experiment: Experiment,
     streams: Vec<Stream>,
     series: Vec<Series>,
+    /// Where each probe's stream stands in both.
+    places: BTreeMap<(usize, StreamKind), usize>,
+    /// The endpoints' requests of each probe per endpoint.
+    pools: BTreeMap<usize, Pool>,
+    /// Whether it was said that there are too many endpoints.
+    too_many: bool,
     phases: Phases,
     stops: Stops,
     tracks: BTreeMap<usize, ObjectTrack>,
@@ -68,6 +77,9 @@ impl Book {
             experiment: experiment.clone(),
             streams: Vec::new(),
             series: Vec::new(),
+            places: BTreeMap::new(),
+            pools: BTreeMap::new(),
+            too_many: false,
             phases: Phases { during: NEVER, after: NEVER, end: NEVER },
             stops: Stops::default(),
             tracks: tracks.collect(),
@@ -84,20 +96,72 @@ impl Book {
         for (probe, config) in probes.iter().enumerate() {
             self.endpoints.probe(config);
             for kind in &config.streams {
-                let series = Series::new(config.name.clone(), *kind, config.rate, config.timeout, start);
-                self.streams.push(Stream {
-                    probe,
-                    kind: *kind,
-                    timeline: Timeline::new(),
-                    outages: Outages::new(&series),
-                    breakdown: Breakdown::default(),
-                    complete_until: start,
-                    lost: 0,
-                });
-                self.series.push(series);
+                self.open(probe, *kind, config, start);
+            }
+            if config.streams.contains(&StreamKind::PerEndpoint) {
+                self.pools.insert(probe, Pool::new(config.rate, start));
             }
         }
         self.stops = Stops::new(&self.experiment.spec.stop_when, &self.series, start);
+    }
+
+    fn open(&mut self, probe: usize, kind: StreamKind, config: &ProbeConfig, start: Nanos) {
+        let series = Series::new(config.name.clone(), kind, config.rate, config.timeout, start);
+        self.places.insert((probe, kind), self.streams.len());
+        self.streams.push(Stream {
+            kind,
+            timeline: Timeline::new(),
+            outages: Outages::new(&series),
+            breakdown: Breakdown::default(),
+            complete_until: start,
+            left: None,
+            lost: 0,
+        });
+        self.series.push(series);
+    }
+
+    /// An endpoint of a probe begins or ends at this instant; gives what is to be recorded of it.
+    pub(super) fn turn(
+        &mut self,
+        probe: usize,
+        config: &ProbeConfig,
+        kind: StreamKind,
+        turn: Turn,
+        at: Nanos,
+    ) -> Vec<What> {
+        let Some(pool) = self.pools.get_mut(&probe) else { return Vec::new() };
+        let life = |from, to| What::Life(Life { probe: config.name.clone(), stream: kind, from, to });
+        match turn {
+            Turn::Join => {
+                let since = pool.join(kind, at);
+                self.open(probe, kind, config, at);
+                since
+                    .map(|since| without_endpoint(&config.name, since, at))
+                    .into_iter()
+                    .chain([life(micros(at), None)])
+                    .collect()
+            }
+            Turn::Leave => {
+                pool.leave(at);
+                let Some(&index) = self.places.get(&(probe, kind)) else { return Vec::new() };
+                self.streams[index].left = Some(at);
+                vec![life(micros(self.series[index].start()), Some(micros(at)))]
+            }
+            Turn::TurnedAway => {
+                pool.turned_away(kind, at);
+                let text = format!(
+                    "{kind} of probe `{}` and those that follow get no stream: a run has at most {STREAMS_MAX}; \
+                     their requests count as unknown",
+                    config.name
+                );
+                let first = !std::mem::replace(&mut self.too_many, true);
+                first.then_some(What::Warning { text }).into_iter().collect()
+            }
+            Turn::Gone => {
+                pool.gone(kind, at);
+                Vec::new()
+            }
+        }
     }
 
     /// A phase begins.
@@ -120,20 +184,53 @@ impl Book {
     }
 
     /// Takes samples in, and gives the seconds and outage windows that are complete now.
-    pub(super) fn samples(&mut self, batch: Batch) -> Vec<What> {
-        let found = self.streams.iter().position(|s| s.probe == batch.probe && s.kind == batch.stream);
-        let Some(index) = found else { return Vec::new() };
-        self.stops.push(index, &batch.samples);
-        for sample in &batch.samples {
+    pub(super) fn samples(&mut self, batch: Batch, now: Micros) -> Vec<What> {
+        let probe = batch.probe;
+        let Some(&index) = self.places.get(&(probe, batch.stream)) else { return Vec::new() };
+        if batch.stream.is_endpoint()
+            && let Some(pool) = self.pools.get_mut(&probe)
+        {
+            pool.take(&batch);
+        }
+        let (complete_until, planned) = (batch.complete_until, batch.counts.planned);
+        self.streams[index].lost = batch.lost;
+        self.take(index, batch.samples, complete_until);
+        if batch.stream.is_endpoint() && complete_until == NEVER {
+            self.series[index].finish(planned);
+        }
+        let mut whats = self.complete(index);
+        whats.extend(self.pooled(probe, nanos(now)));
+        whats.extend(self.log_histograms());
+        whats
+    }
+
+    fn take(&mut self, index: usize, samples: Vec<Sample>, complete_until: Nanos) {
+        self.stops.push(index, &samples);
+        for sample in &samples {
             // A phase begins now, never in the past: whatever was planned in it is still to come.
             self.streams[index].breakdown.record(self.phases.phase_of(sample.planned), sample);
         }
-        self.series[index].extend(batch.samples);
-        self.streams[index].complete_until = batch.complete_until;
-        self.streams[index].lost = batch.lost;
-        let mut whats = self.complete(index);
-        whats.extend(self.log_histograms());
-        whats
+        self.series[index].extend(samples);
+        self.streams[index].complete_until = complete_until;
+    }
+
+    /// Moves on what time alone moves: while no endpoint is ready, nothing else does.
+    pub(super) fn tick(&mut self, now: Micros) -> Vec<What> {
+        let probes: Vec<usize> = self.pools.keys().copied().collect();
+        probes.into_iter().flat_map(|probe| self.pooled(probe, nanos(now))).collect()
+    }
+
+    /// Moves on the stream of all endpoints of a probe.
+    fn pooled(&mut self, probe: usize, now: Nanos) -> Vec<What> {
+        let (Some(pool), Some(&index)) =
+            (self.pools.get_mut(&probe), self.places.get(&(probe, StreamKind::PerEndpoint)))
+        else {
+            return Vec::new();
+        };
+        let (samples, until) = pool.settle(now);
+        self.take(index, samples, until);
+        self.series[index].settle_until(until);
+        self.complete(index)
     }
 
     /// The seconds and outage windows that are complete now, of every stream.
@@ -150,8 +247,17 @@ impl Book {
 
     fn complete(&mut self, index: usize) -> Vec<What> {
         let (stream, series) = (&mut self.streams[index], &self.series[index]);
-        let mut whats: Vec<What> = stream.timeline.advance(series).into_iter().map(What::Interval).collect();
+        let mut whats = Vec::new();
+        // Seconds are told of all endpoints together, outages of each by itself.
+        if !stream.kind.is_endpoint() {
+            whats.extend(stream.timeline.advance(series).into_iter().map(What::Interval));
+        }
+        if stream.kind == StreamKind::PerEndpoint {
+            return whats;
+        }
         for mut outage in stream.outages.advance(series) {
+            // Nothing was sent to the endpoint any more: that ended it.
+            outage.to = outage.to.or(stream.left.map(micros));
             outage.cause = measure::cause(&outage, &self.marks);
             whats.push(What::Outage(outage));
         }
@@ -239,10 +345,17 @@ impl Book {
     pub(super) fn finish(&mut self, end: Micros, accounts: &[StreamSummary]) {
         self.phases.end = nanos(end);
         for account in accounts {
-            let found = self.streams.iter().position(|s| s.probe == account.probe && s.kind == account.stream);
-            if let Some(index) = found {
+            if let Some(&index) = self.places.get(&(account.probe, account.stream)) {
                 self.series[index].finish(account.counts.planned);
             }
+        }
+        for (probe, pool) in &mut self.pools {
+            let Some(&index) = self.places.get(&(*probe, StreamKind::PerEndpoint)) else { continue };
+            let (samples, until) = pool.settle(nanos(end));
+            self.series[index].extend(samples);
+            self.series[index].settle_until(until);
+            let slots = self.series[index].rows().len() as u64;
+            self.series[index].finish(slots);
         }
         for (what, from) in std::mem::take(&mut self.blind) {
             for track in self.tracks.values_mut() {
@@ -271,12 +384,21 @@ impl Book {
                 whats.push(What::Warning { text });
             }
         }
+        for (probe, pool) in &self.pools {
+            let name = self.places.get(&(*probe, StreamKind::PerEndpoint)).map(|index| self.series[*index].probe());
+            let since = pool.without_endpoint(phases.end);
+            whats.extend(name.zip(since).map(|(name, since)| without_endpoint(name, since, phases.end)));
+        }
         for (series, stream) in self.series.iter().zip(&self.streams) {
             let of = |phase| Summary { steps: stream.breakdown.steps(phase), ..summary(series, phase, &phases) };
-            whats.extend(Phase::ALL.into_iter().map(|phase| What::Summary(of(phase))));
+            let summaries = Phase::ALL.into_iter().map(of);
+            let told = summaries.filter(|summary| !stream.kind.is_endpoint() || summary.planned > 0);
+            whats.extend(told.map(What::Summary));
         }
-        whats.extend(self.series.iter().flat_map(|series| self.availabilities(series, &phases)));
-        whats.extend(self.series.iter().filter_map(|series| compare(series, &phases)).map(What::Compared));
+        // What one endpoint's requests came to stands among all endpoints' together.
+        let whole = || self.series.iter().filter(|series| !series.stream().is_endpoint());
+        whats.extend(whole().flat_map(|series| self.availabilities(series, &phases)));
+        whats.extend(whole().filter_map(|series| compare(series, &phases)).map(What::Compared));
         let reached: Vec<Phase> = Phase::ALL.into_iter().filter(|phase| !phases.bounds(*phase).is_empty()).collect();
         let injections: Vec<Nanos> = self.steps.values().filter_map(|step| step.injected).collect();
         let judgements = judge(&self.hypotheses(), &self.series, &phases, &injections);
@@ -288,7 +410,9 @@ impl Book {
     /// How available a stream was over the run, and in each phase.
     fn availabilities(&self, series: &Series, phases: &Phases) -> Vec<What> {
         let of = |phase| availability(series, phase, phases, SecondsRule::default());
-        let whole = of(None).map(|whole| Availability { gray: self.endpoints.gray(series), ..whole });
+        // What each endpoint did while it was shown as ready is what its own outages say.
+        let gray = (series.stream() != StreamKind::PerEndpoint).then(|| self.endpoints.gray(series)).flatten();
+        let whole = of(None).map(|whole| Availability { gray, ..whole });
         whole
             .into_iter()
             .chain(Phase::ALL.into_iter().filter_map(|phase| of(Some(phase))))
@@ -337,7 +461,25 @@ impl Book {
     }
 }
 
+/// Says for what time there was nobody to ask.
+fn without_endpoint(probe: &str, from: Nanos, to: Nanos) -> What {
+    let [from, to] = [from, to].map(|at| Duration::from_nanos(at).as_secs_f64());
+    let text = format!(
+        "probe `{probe}` had no ready endpoint from {from:.1} s to {to:.1} s into the run: its requests of that time count as unknown"
+    );
+    What::Warning { text }
+}
+
+/// An instant as events write it.
+fn micros(at: Nanos) -> Micros {
+    Micros::try_from(at / 1_000).unwrap_or(Micros::MAX)
+}
+
 /// Nanoseconds since the run's zero; what happened before it counts as at zero.
 fn nanos(at: Micros) -> Nanos {
     Nanos::try_from(at).unwrap_or(0).saturating_mul(1_000)
 }
+
+#[cfg(test)]
+#[path = "book_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use crate::probe::{
     RecordType, Request, ResponseCode, StreamKind, TcpAsk,
 };
 use crate::scalar::{EngineKind, Validity};
-use crate::spec::{self, Connection, Grpc, HostPort, Http, Method, Probe, Protocol, Rcode, Socket, Tcp};
+use crate::spec::{self, Connection, Grpc, HostPort, Http, Method, Probe, Protocol, Rcode, Socket, Tcp, TcpConnection};
 
 /// Makes a probe ready to be run by an engine.
 ///
@@ -27,8 +27,12 @@ pub(super) fn probe(probe: &Probe, engine: EngineKind) -> Result<ProbeConfig, St
             let ask = grpc_ask(grpc).map_err(|why| format!("probe `{}`: {why}", probe.name))?;
             (connections(grpc.connection), Ask::Grpc(Box::new(ask)))
         }
-        Protocol::Tcp(Tcp { address: HostPort { host, port } }) => {
-            (vec![StreamKind::Fresh], Ask::Tcp(TcpAsk { host: host.clone(), port: *port }))
+        Protocol::Tcp(Tcp { address: HostPort { host, port }, connection }) => {
+            let stream = match connection {
+                TcpConnection::Fresh => StreamKind::Fresh,
+                TcpConnection::PerEndpoint => StreamKind::PerEndpoint,
+            };
+            (vec![stream], Ask::Tcp(TcpAsk { host: host.clone(), port: *port }))
         }
         Protocol::Dns(dns) => (sockets(dns.socket), Ask::Dns(dns_ask(dns))),
     };
@@ -42,6 +46,7 @@ fn connections(connection: Connection) -> Vec<StreamKind> {
         Connection::Fresh => vec![StreamKind::Fresh],
         Connection::KeepAlive => vec![StreamKind::KeptAlive],
         Connection::Reuse(requests) => vec![StreamKind::Reuse(requests.get())],
+        Connection::PerEndpoint => vec![StreamKind::PerEndpoint],
     }
 }
 

@@ -8,19 +8,20 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 use super::book::Book;
 use super::executor::{Stage, Work};
 use super::lease::{GIVE_UP, LeaseNews};
+use super::roster::{Order, Roster, Turn};
 use super::verdict::{Concluded, conclude, unsteady};
 use super::watching::Seen;
 use crate::plan::{ClusterLimits, LIMITS, Plan};
-use crate::probe::{self, Batch, Engine, ProbeConfig};
+use crate::probe::{self, Batch, Engine, ProbeConfig, StreamKind};
 use crate::record::{Micros, Phase, Recorder, RunVerdict, What};
 use crate::spec::Experiment;
 
@@ -30,6 +31,8 @@ const TICK: Duration = Duration::from_millis(250);
 const SYNC: Duration = Duration::from_secs(10);
 /// From the start of the engine to its first slot, so that the first requests are not late.
 const LEAD: Duration = Duration::from_millis(20);
+/// Endpoints that are tried at the same time before anything is measured.
+const AT_ONCE: usize = 8;
 /// How long *during* may last when the experiment does not say.
 const DURING_MAX: Duration = Duration::from_secs(15 * 60);
 /// How long the last requests may take beyond the longest timeout.
@@ -75,6 +78,7 @@ pub(super) struct Dispatcher<'a> {
     pub plan: &'a Plan,
     pub stage: Rc<Stage>,
     pub book: Book,
+    pub roster: Roster,
     pub probes: Vec<ProbeConfig>,
     pub inputs: Inputs,
     pub outputs: Outputs,
@@ -236,7 +240,7 @@ impl Dispatcher<'_> {
                 Some(news) = self.inputs.lease.recv() => self.on_lease(news),
                 Some((at, what)) = self.inputs.deeds.recv() => self.on_deed(at, what),
                 Some(seen) = self.inputs.seen.recv() => self.on_seen(seen),
-                Some(batch) = next(&mut self.engine) => self.on_samples(batch),
+                Some(batch) = next(&mut self.engine) => self.on_samples(batch, self.recorder.clock().now()),
                 Some(()) = self.steps.next(), if !self.steps.is_empty() => {}
                 _ = tick.tick() => self.on_tick(),
                 () = &mut until => return Flow::Done,
@@ -292,8 +296,34 @@ impl Dispatcher<'_> {
             Seen::Limits(data) => self.on_limits(data),
             _ => {}
         }
+        let orders = if let Seen::Object(_, what) = &seen { self.roster.seen(what) } else { Vec::new() };
         for (at, what) in self.book.seen(seen) {
             self.recorder.record_at(at, what);
+        }
+        let now = Instant::now();
+        for order in orders {
+            self.turn(order, now, now + LEAD);
+        }
+    }
+
+    /// An endpoint of a probe begins or ends, once there are probes. Its first slot begins at `start`, and none is planned from `now`
+    /// on when it ends.
+    fn turn(&mut self, (probe, stream, turn): Order, now: Instant, start: Instant) {
+        let (Some(engine), Some(config)) = (&self.engine, self.probes.get(probe)) else { return };
+        let at = match turn {
+            Turn::Join => {
+                engine.join(probe, stream, start);
+                start
+            }
+            Turn::Leave => {
+                engine.leave(probe, stream, now);
+                now
+            }
+            Turn::TurnedAway | Turn::Gone => now,
+        };
+        let since = u64::try_from(at.saturating_duration_since(self.recorder.clock().zero()).as_nanos());
+        for what in self.book.turn(probe, config, stream, turn, since.unwrap_or(u64::MAX)) {
+            self.recorder.record(what);
         }
     }
 
@@ -311,8 +341,9 @@ impl Dispatcher<'_> {
         }
     }
 
-    fn on_samples(&mut self, batch: Batch) {
-        for what in self.book.samples(batch) {
+    /// Takes samples in; nothing is planned from `now` on that is not planned yet.
+    fn on_samples(&mut self, batch: Batch, now: Micros) {
+        for what in self.book.samples(batch, now) {
             self.recorder.record(what);
         }
     }
@@ -323,7 +354,11 @@ impl Dispatcher<'_> {
         {
             self.abort("lease lost", &format!("it could not be confirmed for {} s", GIVE_UP.as_secs()));
         }
-        if let Some(condition) = self.book.stop_condition(self.recorder.clock().now()) {
+        let now = self.recorder.clock().now();
+        for what in self.book.tick(now) {
+            self.recorder.record(what);
+        }
+        if let Some(condition) = self.book.stop_condition(now) {
             self.abort("stop condition", &condition);
         }
     }
@@ -339,8 +374,19 @@ impl Dispatcher<'_> {
 
     /// One request of each probe, to tell a mistake or a dead endpoint before anything is measured.
     async fn preflight(&mut self) -> Option<Concluded> {
-        for probe in self.probes.clone() {
-            let Err(failed) = probe::preflight(&probe).await else { continue };
+        for (index, probe) in self.probes.clone().iter().enumerate() {
+            let tried = match self.roster.service(index) {
+                None => probe::preflight(probe, StreamKind::Fresh).await,
+                Some(service) => match self.roster.ready(index).as_slice() {
+                    [] => {
+                        let reason = format!("Service `{service}` of probe `{}` has no ready endpoint", probe.name);
+                        let reason = format!("{reason}; nothing was injected");
+                        return Some(Concluded::new(RunVerdict::Unsteady, reason));
+                    }
+                    endpoints => any_endpoint(probe, endpoints).await,
+                },
+            };
+            let Err(failed) = tried else { continue };
             let step = failed.step.map_or_else(String::new, |step| format!(" ({step:?})").to_lowercase());
             let hint = failed.hint.map_or_else(String::new, |hint| format!("; {hint}"));
             let reason = format!("probe `{}` has no good answer before{step}: {}{hint}", failed.probe, failed.detail);
@@ -360,6 +406,9 @@ impl Dispatcher<'_> {
         match Engine::start(&self.probes, plan) {
             Ok(engine) => {
                 self.engine = Some(engine);
+                for order in self.roster.now() {
+                    self.turn(order, origin, origin);
+                }
                 None
             }
             Err(e) => {
@@ -378,7 +427,7 @@ impl Dispatcher<'_> {
         self.recorder.record_at(at, What::ProbesStopped { at });
         let deadline = now + self.book.longest_timeout() + DRAIN;
         while let Ok(Some(batch)) = tokio::time::timeout_at(deadline, engine.next()).await {
-            self.on_samples(batch);
+            self.on_samples(batch, at);
         }
         match tokio::time::timeout_at(deadline, engine.finish()).await {
             Ok(Ok(accounts)) => self.book.finish(at, &accounts),
@@ -400,6 +449,21 @@ impl Dispatcher<'_> {
         let left = super::left(&self.stage.undoer).await;
         conclude(self.recorder.events(), &left)
     }
+}
+
+/// A request to one endpoint after another, until one has a good answer: one that is broken is what the phase before is to show, but
+/// if none can be reached, nothing can be measured from here.
+async fn any_endpoint(probe: &ProbeConfig, endpoints: &[StreamKind]) -> Result<(), probe::Preflight> {
+    let tried = stream::iter(endpoints).map(|endpoint| probe::preflight(probe, *endpoint)).buffered(AT_ONCE);
+    let mut tried = pin!(tried);
+    let mut failed = Ok(());
+    while let Some(result) = tried.next().await {
+        if result.is_ok() {
+            return result;
+        }
+        failed = result;
+    }
+    failed
 }
 
 /// The next batch of a running engine; pending for ever without one.

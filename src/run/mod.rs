@@ -16,8 +16,10 @@ mod executor;
 pub mod guard;
 pub mod lease;
 mod marks;
+mod pool;
 mod readiness;
 pub mod recover;
+mod roster;
 pub mod signals;
 pub mod state;
 mod stops;
@@ -44,6 +46,7 @@ use self::dispatcher::{Dispatcher, Inputs, Outputs};
 use self::executor::Stage;
 use self::guard::Guard;
 use self::lease::{LeaseError, Place};
+use self::roster::Roster;
 use self::state::StateStore;
 use self::undo::Undoer;
 use self::undo_log::{Record, UndoLog};
@@ -193,9 +196,8 @@ fn refused(error: &LeaseError) -> String {
 async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place: &Place) -> Concluded {
     let clock = recorder.clock();
     let store = StateStore::new(request.cluster.clone(), &request.plan.state_namespace);
-    let probes: Result<Vec<_>, String> =
-        request.experiment.spec.probes.iter().map(|probe| convert::probe(probe, request.engine)).collect();
-    let probes = match probes {
+    let probes = request.experiment.spec.probes.iter().map(|probe| convert::probe(probe, request.engine));
+    let probes = match probes.collect::<Result<Vec<_>, String>>() {
         Ok(probes) => probes,
         Err(why) => return Concluded::new(RunVerdict::Refused, why),
     };
@@ -236,6 +238,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         plan: &request.plan,
         stage: Rc::clone(&stage),
         book: Book::new(&request.experiment, hlog),
+        roster: Roster::new(&request.plan.endpoints, &probes),
         probes,
         inputs: Inputs { signals: request.signals, lease: news, deeds, seen },
         outputs: Outputs { stop, confirmed, end },
@@ -317,11 +320,13 @@ async fn open_log(request: &Request, dir: &RunDir, store: &StateStore, clock: Cl
     Ok(log)
 }
 
-/// What the watches are to look at: the namespaces of the targets, and the objects of the hypotheses.
+/// What the watches are to look at: the namespaces of the targets and of the Services whose endpoints are asked, and the objects of
+/// the hypotheses.
 fn wanted(request: &Request) -> Wanted {
     let targets = request.plan.steps.iter().flat_map(|step| &step.targets);
+    let followed = request.plan.endpoints.iter().map(|endpoints| endpoints.namespace.clone());
     let namespaces: BTreeSet<String> =
-        targets.map(|target| target.namespace.clone()).filter(|n| !n.is_empty()).collect();
+        targets.map(|target| target.namespace.clone()).filter(|n| !n.is_empty()).chain(followed).collect();
     let objects = request.experiment.spec.steady_state.iter().enumerate();
     Wanted {
         namespaces: namespaces.into_iter().collect(),

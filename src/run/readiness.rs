@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::measure::{Readiness, Series};
 use crate::probe::{Nanos, ProbeConfig};
 use crate::record::{Change, GrayFailure, What};
+use crate::spec::service_of;
 
 /// A Service: namespace and name.
 type Service = (String, String);
@@ -51,31 +52,5 @@ impl Endpoints {
         let service = self.probes.get(series.probe())?;
         let (namespace, name) = service;
         self.services.get(service)?.gray(&format!("{namespace}/{name}"), series)
-    }
-}
-
-/// The Service that a host names: `web.shop.svc`, `web.shop.svc.cluster.local`, `web.shop`. A name of two parts may be another
-/// host's; then no endpoint of such a Service was watched, and nothing is compared.
-fn service_of(host: &str) -> Option<Service> {
-    let mut parts = host.trim_end_matches('.').split('.');
-    let (name, namespace) = (parts.next()?, parts.next()?);
-    let ours = parts.next().is_none_or(|svc| svc == "svc");
-    let named = !name.is_empty() && !namespace.is_empty() && !host.starts_with('[');
-    (ours && named).then(|| (namespace.to_owned(), name.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_in_the_cluster_names_its_service() {
-        let named = |host| service_of(host).map(|(namespace, name)| format!("{namespace}/{name}"));
-        for host in ["web.shop", "web.shop.svc", "web.shop.svc.cluster.local", "web.shop.svc.cluster.local."] {
-            assert_eq!(named(host).as_deref(), Some("shop/web"), "{host}");
-        }
-        for host in ["web", "10.0.0.1", "www.example.com", "[fd00::1.2.3.4]", ".shop"] {
-            assert_eq!(named(host), None, "{host}");
-        }
     }
 }

@@ -1,7 +1,8 @@
-//! The stop conditions of a run, each on every stream of its probe: the worse stream decides.
+//! The stop conditions of a run, each on every stream of its probe: the worse stream decides. Of a probe per endpoint it is the one
+//! of all endpoints together.
 
 use crate::measure::{Alarm, Live, Series, Standing, Stream};
-use crate::probe::{Nanos, Sample};
+use crate::probe::{Nanos, Sample, StreamKind};
 use crate::spec::StopCondition;
 
 /// All of them.
@@ -28,12 +29,13 @@ impl Stops {
     pub(super) fn new(conditions: &[StopCondition], series: &[Series], start: Nanos) -> Self {
         let mut stops = Vec::new();
         for condition in conditions {
-            let of = |series: &&Series| series.probe() == condition.probe.as_str();
+            let of = |series: &&Series| series.probe() == condition.probe.as_str() && !series.stream().is_endpoint();
             let streams = u32::try_from(series.iter().filter(of).count()).unwrap_or(u32::MAX);
             for (stream, series) in series.iter().enumerate().filter(|(_, series)| of(series)) {
                 let tolerance = condition.tolerance.clone();
                 let held = |hold: crate::scalar::Duration| {
                     Live::new(tolerance.clone(), hold.get(), series.rate(), start)
+                        .map(|live| if series.stream() == StreamKind::PerEndpoint { live.pooled() } else { live })
                         .map(|live| Rule::Held(Box::new(live)))
                 };
                 let about = Stream { rate: series.rate(), timeout: series.timeout(), streams, start };
@@ -90,7 +92,7 @@ mod tests {
 
     use super::*;
     use crate::probe::Steps;
-    use crate::probe::{Class, Outcome, StreamKind};
+    use crate::probe::{Class, Outcome};
 
     /// The instant in seconds at which a rule fires, and its words, when every request of one of two streams fails from 20 s on.
     fn fires(rule: &str) -> Option<(u64, String)> {

@@ -356,6 +356,9 @@ fn pod(pod: &Pod) -> Vec<Line> {
 }
 
 fn endpoints(slice: &EndpointSlice) -> Vec<Line> {
+    let ports = slice.ports.iter().flatten().filter(|port| port.protocol.as_deref().is_none_or(|p| p == "TCP"));
+    let ports = ports.filter_map(|port| Some(format!("{}:{}", port.name.as_deref().unwrap_or_default(), port.port?)));
+    let ports = ports.collect::<Vec<_>>().join(" ");
     let service = slice.metadata.labels.as_ref().and_then(|l| l.get("kubernetes.io/service-name")).cloned();
     slice
         .endpoints
@@ -370,6 +373,8 @@ fn endpoints(slice: &EndpointSlice) -> Vec<Line> {
                 ("terminating", conditions.terminating.map(|c| c.to_string())),
                 ("address", Some(address)),
                 ("service", service.clone()),
+                ("slice", slice.metadata.name.clone()),
+                ("ports", Some(ports.clone())),
                 ("node", endpoint.node_name.clone()),
             ]);
             Line { kind: "endpoint", name, state: fields }

@@ -16,6 +16,20 @@ use crate::scalar::{ScalarError, quoted, text_serde};
 pub struct Tcp {
     /// `host:port`. The name is looked up for every connection.
     pub address: HostPort,
+    /// Where the connections go.
+    #[serde(default)]
+    pub connection: TcpConnection,
+}
+
+/// Where the connections of a TCP probe go: each is a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum TcpConnection {
+    /// To what the name stands for.
+    #[default]
+    Fresh,
+    /// One stream for each ready address in the `EndpointSlice`s of the Service that the host names, past its virtual address.
+    PerEndpoint,
 }
 
 /// A DNS query, and what is expected of its answer.

@@ -22,6 +22,9 @@ pub enum Connection {
     KeepAlive,
     /// Connections are kept for so many requests, then closed.
     Reuse(Requests),
+    /// One stream for each ready address in the `EndpointSlice`s of the Service that the host names, past its virtual address, with a new
+    /// connection for every request. Streams begin and end as addresses become ready and stop being so.
+    PerEndpoint,
 }
 
 /// Requests of one connection, at least two: a connection for one is a fresh one.
@@ -36,7 +39,12 @@ impl Requests {
     }
 }
 
-const FORMS: &[&str] = &["paired", "fresh", "keepAlive", "{reuse: 100}"];
+const FORMS: &[&str] = &["paired", "fresh", "keepAlive", "perEndpoint", "{reuse: 100}"];
+
+/// What `perEndpoint` means, in the schema.
+const PER_ENDPOINT: &str = "One stream for each ready address in the EndpointSlices of the Service that the host names \
+    (`web.shop.svc`), past its virtual address; a new connection for every request, at the probe's rate for each address. Judged on \
+    all of them together, but for `outage`, where the worst address decides.";
 
 /// The key of the long form.
 const REUSE: &str = "reuse";
@@ -66,7 +74,7 @@ impl<'de> Deserialize<'de> for Connection {
             type Value = Connection;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`paired`, `fresh`, `keepAlive` or `{reuse: 100}`")
+                f.write_str("`paired`, `fresh`, `keepAlive`, `perEndpoint` or `{reuse: 100}`")
             }
 
             fn visit_str<E: de::Error>(self, word: &str) -> Result<Connection, E> {
@@ -74,6 +82,7 @@ impl<'de> Deserialize<'de> for Connection {
                     "paired" => Ok(Connection::Paired),
                     "fresh" => Ok(Connection::Fresh),
                     "keepAlive" => Ok(Connection::KeepAlive),
+                    "perEndpoint" => Ok(Connection::PerEndpoint),
                     other => Err(E::unknown_variant(other, FORMS)),
                 }
             }
@@ -105,6 +114,7 @@ impl Serialize for Connection {
             Self::Paired => serializer.serialize_str("paired"),
             Self::Fresh => serializer.serialize_str("fresh"),
             Self::KeepAlive => serializer.serialize_str("keepAlive"),
+            Self::PerEndpoint => serializer.serialize_str("perEndpoint"),
             Self::Reuse(requests) => {
                 let mut map = serializer.serialize_map(Some(1))?;
                 map.serialize_entry(REUSE, requests)?;
@@ -131,6 +141,7 @@ impl JsonSchema for Connection {
                 word("paired", "Two streams side by side, one fresh and one kept alive; the worse decides."),
                 word("fresh", "A new resolution and connection for every request."),
                 word("keepAlive", "Connections are kept and used again."),
+                word("perEndpoint", PER_ENDPOINT),
                 { "type": "object", "properties": { "reuse": reuse }, "required": ["reuse"], "additionalProperties": false },
             ],
             "examples": ["paired", { "reuse": 100 }],

@@ -85,8 +85,6 @@ codes! {
     UnknownChoice = "E024",
     /// The keys do not belong together, or the one that chooses the type is missing.
     Choice = "E025",
-    /// The feature is designed, but not in this version.
-    NotYet = "E026",
     /// A reference to a variable can't be resolved.
     Variable = "E030",
     /// A variable is declared but never used.

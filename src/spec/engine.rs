@@ -53,6 +53,9 @@ fn of_reqwest(number: usize, Probe { name, protocol, .. }: &Probe) -> Option<Unf
         Protocol::Http(Http { connection: Connection::Reuse(_), .. }) => {
             (format!("can't leave a connection after some requests, as probe `{name}` wants it"), "paired", true)
         }
+        Protocol::Http(Http { connection: Connection::PerEndpoint, .. }) => {
+            (format!("can't ask each endpoint by itself, as probe `{name}` wants it"), "fresh", true)
+        }
         Protocol::Http(Http { version: HttpVersion::Two, connection, .. }) if *connection != Connection::Fresh => {
             let why = "opens one connection for all requests that wait: those of probe `";
             (format!("{why}{name}` would fail with the first that gives up"), "fresh", true)

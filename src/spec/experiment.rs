@@ -119,7 +119,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// How many streams a probe of it has, each with the whole rate.
+    /// How many streams a probe of it has, each with the whole rate; of a probe per endpoint, how many each endpoint has.
     #[must_use]
     pub fn streams(&self) -> u32 {
         match self {

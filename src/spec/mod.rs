@@ -22,12 +22,12 @@ mod forms;
 mod grpc;
 mod header;
 mod keyed;
-mod later;
 mod load;
 mod node;
 mod reader;
 mod render;
 mod schema;
+mod service;
 mod source;
 mod syntax;
 #[cfg(test)]
@@ -35,7 +35,9 @@ mod tests;
 mod variables;
 mod yaml;
 
-pub use ask::{Dns, DnsExpect, DnsName, DnsOver, HostPort, Rcode, RecordType, ServerAddress, Socket, Tcp};
+pub use ask::{
+    Dns, DnsExpect, DnsName, DnsOver, HostPort, Rcode, RecordType, ServerAddress, Socket, Tcp, TcpConnection,
+};
 pub use connection::{Connection, HttpVersion};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 pub use engine::{Unfit, unfit};
@@ -43,5 +45,6 @@ pub use experiment::*;
 pub use grpc::{Grpc, GrpcExpect, HealthState};
 pub use load::{Loaded, load, read};
 pub use schema::schema;
+pub use service::{ServicePort, service_of};
 pub use source::{MAX_BYTES, Span};
 pub use yaml::{MAX_ALIASES, MAX_DEPTH, MAX_NODES};

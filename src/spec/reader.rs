@@ -12,7 +12,6 @@ use serde::de::DeserializeOwned;
 use super::de::De;
 use super::diagnostic::{Code, Diagnostic};
 use super::failure::{Failure, Kind, Place};
-use super::later;
 use super::node::{Body, Entry, Node, NodeId, Plain, Scalar, Style};
 use crate::scalar::{nearest, quoted};
 
@@ -121,9 +120,6 @@ impl<'a> Reader<'a> {
 
     /// A text that is none of an enum's variants.
     pub(super) fn unknown_choice(text: &str, variants: &[&'static str]) -> Failure {
-        if let Some(message) = later::choice(variants, text) {
-            return Failure::said(Code::NotYet, message.what, message.instead);
-        }
         let hint = match nearest(text, variants.iter().copied()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("one of `{}`", variants.join("`, `")),

@@ -7,7 +7,7 @@ use anstyle::Style;
 use super::table::{Cell, table};
 use super::{BAD, FAINT, GOOD, NOTICE, STRONG, paint};
 use crate::probe::StreamKind;
-use crate::record::{Judgement, Phase, RunVerdict, Summary, Verdict};
+use crate::record::{Judgement, Outage, Phase, RunVerdict, Summary, Verdict};
 use crate::report::Report;
 use crate::report::format::{self, count, duration, latency, percent, plural, plural_of, run_verdict};
 use crate::report::words::outage_of_stream;
@@ -54,10 +54,13 @@ const fn verdict_style(verdict: Option<RunVerdict>) -> Style {
     }
 }
 
-/// Four lines a stream: before, during, after, outages.
+/// Four lines a stream: before, during, after, outages. Of single endpoints only the one with the longest outage, if any.
 fn probes(report: &Report) -> Vec<String> {
     let mut streams: Vec<(&str, StreamKind)> = report.summaries.iter().map(|s| (s.probe.as_str(), s.stream)).collect();
     streams.dedup();
+    streams.retain(|(probe, stream)| {
+        !stream.is_endpoint() || longest(report, probe, StreamKind::PerEndpoint).1.is_some_and(|o| o.stream == *stream)
+    });
     let mut rows = Vec::new();
     for (probe, stream) in streams {
         let mut name = Some(format::stream(probe, stream));
@@ -67,15 +70,24 @@ fn probes(report: &Report) -> Vec<String> {
                 rows.push(phase_row(&name.take().unwrap_or_default(), summary));
             }
         }
-        let outages: Vec<_> = report.outages.iter().filter(|o| o.probe == probe && o.stream == stream).collect();
-        let longest = outages.iter().max_by_key(|o| report.outage_length(o));
-        let words = match longest {
-            None => "none".to_owned(),
-            Some(longest) => format!("{}; the longest {}", outages.len(), outage_of_stream(longest)),
+        let words = match longest(report, probe, stream) {
+            (_, None) => "none".to_owned(),
+            (outages, Some(longest)) => {
+                let place =
+                    if longest.stream == stream { String::new() } else { format!(" at {}", longest.stream.label()) };
+                format!("{outages}; the longest{place} {}", outage_of_stream(longest))
+            }
         };
         rows.push(vec![Cell::text(""), Cell::text("outages"), Cell::text(words)]);
     }
     table(&rows)
+}
+
+/// How many outages a stream had, and the longest; of all endpoints together, those of each.
+fn longest<'a>(report: &'a Report, probe: &str, stream: StreamKind) -> (usize, Option<&'a Outage>) {
+    let of = |o: &&Outage| o.probe == probe && stream.includes(o.stream);
+    let outages = || report.outages.iter().filter(of);
+    (outages().count(), outages().max_by_key(|o| report.outage_length(o)))
 }
 
 fn phase_row(name: &str, summary: &Summary) -> Vec<Cell> {

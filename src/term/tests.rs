@@ -127,6 +127,7 @@ fn a_plan_with_everything_in_it() {
     let report = Report::from_events(&synthetic::pod_kill());
     let targets = report.steps[0].targets.iter().map(|t| t.target.clone()).collect();
     let plan = Plan {
+        endpoints: Vec::new(),
         version: 1,
         squall: report.squall,
         source_sha256: None,

@@ -144,7 +144,7 @@ async fn the_call_is_one_that_a_grpc_server_understands() {
 async fn a_server_without_a_health_service_is_told_from_one_that_is_down() {
     let told = async |bytes: Vec<u8>| {
         let (address, _) = serve(settings(100), move |_| vec![Do::Write(bytes.clone())]).await;
-        let said = preflight(&config(address, HealthState::Serving)).await.unwrap_err();
+        let said = preflight(&config(address, HealthState::Serving), StreamKind::Fresh).await.unwrap_err();
         (said.detail.replace(&address.to_string(), "ADDRESS"), said.hint.unwrap())
     };
     let (detail, hint) = told(trailers_only("12")).await;

@@ -1,5 +1,6 @@
 //! Tests of the engine as a whole: outcomes over real sockets, counts against a server's own, the loop in virtual time.
 
+mod endpoints;
 mod grpc;
 mod http2;
 mod outcomes;

@@ -83,18 +83,20 @@ async fn several_probes_share_the_engine_and_keep_apart() {
 async fn the_first_request_tells_what_is_wrong_before_the_run() {
     let (address, _) = serve(|_, _| Act::Answer(OK)).await;
     let fresh = &[StreamKind::Fresh];
-    preflight(&probe(&format!("http://{address}/"), "1/s", LONG, fresh)).await.unwrap();
+    preflight(&probe(&format!("http://{address}/"), "1/s", LONG, fresh), StreamKind::Fresh).await.unwrap();
 
     let (address, _) = serve(|_, _| Act::Answer("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")).await;
-    let error = preflight(&probe(&format!("http://{address}/"), "1/s", LONG, fresh)).await.unwrap_err();
+    let error =
+        preflight(&probe(&format!("http://{address}/"), "1/s", LONG, fresh), StreamKind::Fresh).await.unwrap_err();
     assert_eq!((error.step, error.class), (Some(Step::Response), Some(Class::Status)));
     assert_eq!(error.to_string(), format!("probe `web`: answered at {address} with an unexpected status: 404"));
 
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = preflight(&probe(&format!("http://{closed}/"), "1/s", LONG, fresh)).await.unwrap_err();
+    let error =
+        preflight(&probe(&format!("http://{closed}/"), "1/s", LONG, fresh), StreamKind::Fresh).await.unwrap_err();
     assert_eq!(error.class, Some(Class::ConnectRefused));
     assert!(error.hint.unwrap().starts_with("nothing listens there"));
 
-    let error = preflight(&probe("ftp://127.0.0.1/", "1/s", LONG, fresh)).await.unwrap_err();
+    let error = preflight(&probe("ftp://127.0.0.1/", "1/s", LONG, fresh), StreamKind::Fresh).await.unwrap_err();
     assert_eq!((error.step, error.class), (None, None));
 }

@@ -33,7 +33,7 @@ fn what_it_can_not_measure_is_refused() {
     let refusals = [
         (ProbeConfig { ask: tcp, ..config(url, StreamKind::Fresh) }, "sends HTTP only"),
         (config(url, StreamKind::Reuse(3)), "has no `reuse 3` stream"),
-        (config(url, StreamKind::Endpoint("127.0.0.1:1".parse().unwrap())), "has no `127.0.0.1:1` stream"),
+        (config(url, StreamKind::PerEndpoint), "has no `per endpoint` stream"),
         (two(StreamKind::KeptAlive), "one connection for all requests"),
         (host, "the header `host`"),
         (config("http://127.0.0.1:1/a/../b?c", StreamKind::Fresh), "`/b?c` instead of `/a/../b?c`"),
@@ -91,7 +91,8 @@ async fn both_engines_send_the_same_request() {
 #[tokio::test]
 async fn the_first_request_is_explained_as_the_native_engine_explains_it() {
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = preflight(&config(&format!("http://{closed}/"), StreamKind::Fresh)).await.unwrap_err();
+    let error =
+        preflight(&config(&format!("http://{closed}/"), StreamKind::Fresh), StreamKind::Fresh).await.unwrap_err();
     assert_eq!(error.class, Some(Class::ConnectRefused));
     assert!(error.detail.contains("Connection refused"), "{error}");
     assert!(error.hint.unwrap().starts_with("nothing listens there"));

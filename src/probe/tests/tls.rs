@@ -153,7 +153,7 @@ async fn a_certificate_that_expires_too_soon_has_a_class_of_its_own() {
         let got = LocalSet::new().run_until(async { ask(&transport(&config, StreamKind::Fresh), LONG).await }).await;
         assert_eq!(got.answer, expected, "{days} days");
         if expected == bad(Class::TlsExpiresSoon) {
-            let said = super::super::preflight(&config).await.unwrap_err();
+            let said = super::super::preflight(&config, StreamKind::Fresh).await.unwrap_err();
             assert!(said.detail.ends_with(": its certificate expires at 2126-10-28T02:37:31Z"), "{}", said.detail);
         }
     }

@@ -96,12 +96,13 @@ async fn run_probe(
     meanwhile: impl AsyncFnOnce(&mut Engine),
 ) -> Run {
     let fake = Fake::new(script);
+    let transport = fake.clone();
     let local = LocalSet::new();
     let (batches, summary) = local
         .run_until(async {
             let zero = Instant::now();
             let plan = Plan { zero, offset: Duration::ZERO, seed: 7 };
-            let (mut engine, driver) = Engine::inline(&[config], plan, |_, _| fake.clone());
+            let (mut engine, driver) = Engine::inline(&[config], plan, move |_, _| transport.clone());
             tokio::task::spawn_local(driver);
             engine.stop_at(zero + length);
             meanwhile(&mut engine).await;

@@ -55,7 +55,7 @@ impl Endpoint {
         progress.begin(Step::Dns);
         progress.reused.set(false);
         let remote = match stream {
-            StreamKind::Endpoint(address) => address,
+            StreamKind::Endpoint { address, .. } => address,
             _ => SocketAddr::new(self.next_address(|| turn.replace(turn.get().wrapping_add(1))).await?, self.port),
         };
         progress.remote.set(Some(remote));

@@ -135,7 +135,7 @@ fn title(out: &mut String, stream: &Series, y: f64) {
 const TOLERANCE_ROOM: f64 = 100.0;
 
 fn outages(out: &mut String, stream: &Series, look: &Look<'_>, top: f64, bottom: f64) {
-    let own = |o: &&Outage| o.probe == stream.probe && o.stream == stream.stream;
+    let own = |o: &&Outage| o.probe == stream.probe && stream.stream.includes(o.stream);
     let mut all: Vec<(&Outage, i64)> =
         look.report.outages.iter().filter(own).map(|outage| (outage, look.report.outage_length(outage))).collect();
     // The longest are named first; one for whose name no room is left has it in its title alone.

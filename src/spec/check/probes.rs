@@ -7,7 +7,7 @@ use crate::scalar::quoted;
 use crate::spec::diagnostic::{Code, Diagnostic, Severity};
 use crate::spec::node::Node;
 use crate::spec::source::Span;
-use crate::spec::{Dns, Grpc, HeaderValue, Http, HttpVersion, Method, Protocol, Rcode, RecordType};
+use crate::spec::{Dns, Grpc, HeaderValue, Http, HttpVersion, Method, Probe, Protocol, Rcode, RecordType, service_of};
 
 /// Most requests per second over all probes unless `limits.requestsPerSecond` says otherwise: what one machine sends on time without
 /// being the outage that it looks for.
@@ -28,6 +28,7 @@ pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
                     .hint("write `timeout: 500ms`"),
             );
         }
+        per_endpoint(probe, found);
         let node = |key: &str| probe.node.get(key);
         match &probe.value.protocol {
             Protocol::Http(http) => {
@@ -52,6 +53,24 @@ pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
         }
     }
     rates(parts, found);
+}
+
+/// The endpoints are those of a Service, and the host is what names it.
+fn per_endpoint(probe: &Part<'_, Probe>, found: &mut Vec<Diagnostic>) {
+    let Some((host, _)) = probe.value.protocol.per_endpoint() else { return };
+    if service_of(host).is_some() {
+        return;
+    }
+    let (protocol, field, example) = match &probe.value.protocol {
+        Protocol::Http(_) => ("http", "url", "url: http://web.shop.svc"),
+        Protocol::Grpc(_) => ("grpc", "address", "address: web.shop.svc:9090"),
+        Protocol::Tcp(_) | Protocol::Dns(_) => ("tcp", "address", "address: web.shop.svc:5432"),
+    };
+    let place =
+        probe.node.get(protocol).and_then(|node| node.get(field)).map_or_else(|| probe.node.place(), Node::place);
+    let message = format!("`connection: perEndpoint` follows a Service, and {} does not name one", quoted(host));
+    let hint = format!("write the Service with its namespace: `{example}`");
+    found.push(Diagnostic::error(Code::Request, place, message).hint(hint));
 }
 
 fn rates(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
