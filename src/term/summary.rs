@@ -1,13 +1,15 @@
-//! What came of the run, as lines: four a probe and stream, one a hypothesis, the verdict, and what to do next.
+//! What came of the run, as lines: four a probe and stream and more where there is cause, one a hypothesis, the verdict, and what
+//! to do next.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anstyle::Style;
 
 use super::table::{Cell, table};
 use super::{BAD, FAINT, GOOD, NOTICE, STRONG, paint};
-use crate::probe::StreamKind;
-use crate::record::{Judgement, Outage, Phase, RunVerdict, Summary, Verdict};
+use crate::probe::{Reach, StreamKind};
+use crate::record::{Availability, Judgement, Outage, Phase, RunVerdict, Standing, Summary, Verdict};
 use crate::report::Report;
 use crate::report::format::{self, count, duration, latency, percent, plural, plural_of, run_verdict};
 use crate::report::words::outage_of_stream;
@@ -79,8 +81,44 @@ fn probes(report: &Report) -> Vec<String> {
             }
         };
         rows.push(vec![Cell::text(""), Cell::text("outages"), Cell::text(words)]);
+        rows.extend(remarks(report, probe, stream));
     }
     table(&rows)
+}
+
+/// What else somebody has to know of a stream; nothing of one that gives no cause.
+fn remarks(report: &Report, probe: &str, stream: StreamKind) -> Vec<Vec<Cell>> {
+    let row = |name: &str, text: String| vec![Cell::text(""), Cell::text(name.to_owned()), Cell::text(text)];
+    let mut rows = Vec::new();
+    let mut reach: BTreeMap<Reach, u64> = BTreeMap::new();
+    for summary in report.summaries.iter().filter(|s| s.probe == probe && s.stream == stream) {
+        for (far, n) in &summary.reach {
+            *reach.entry(*far).or_default() += n;
+        }
+    }
+    if !reach.is_empty() {
+        let parts: Vec<_> = reach.iter().map(|(far, n)| format!("{} {}", count(*n), far.label())).collect();
+        rows.push(row("failed", parts.join("; ")));
+    }
+    let whole = |a: &&Availability| a.probe == probe && a.stream == stream && a.phase.is_none();
+    let gray = report.availability.iter().find(whole).and_then(|a| a.gray.as_ref());
+    if let Some(gray) = gray.filter(|gray| gray.bad_while_ready_us > 0) {
+        let length = duration(gray.bad_while_ready_us);
+        let (endpoints, service) = (count(gray.endpoints), &gray.service);
+        rows.push(row("gray", format!("failing for {length} while {service} showed all of {endpoints} ready")));
+    }
+    let compared = report.comparisons.iter().find(|c| c.probe == probe && c.stream == stream);
+    let worse = compared.into_iter().flat_map(|c| &c.measures).filter(|shift| shift.standing == Standing::Worse);
+    let worse: Vec<_> = worse
+        .map(|shift| {
+            let [before, after] = [shift.before, shift.after].map(|value| format::measured(shift, value));
+            format!("{} {before} before, {after} after", shift.measure)
+        })
+        .collect();
+    if !worse.is_empty() {
+        rows.push(row("worse", worse.join("; ")));
+    }
+    rows
 }
 
 /// How many outages a stream had, and the longest; of all endpoints together, those of each.

@@ -54,6 +54,21 @@ fn a_deviated_run() {
     insta::assert_snapshot!(whole(&synthetic::pod_kill()));
 }
 
+#[test]
+fn a_gray_failure_is_told() {
+    let mut events = synthetic::pod_kill();
+    assert!(!whole(&events).contains("gray"));
+    for event in &mut events {
+        if let What::Availability(availability) = &mut event.what
+            && let Some(gray) = &mut availability.gray
+        {
+            gray.bad_while_ready_us = 1_230_000;
+        }
+    }
+    let text = whole(&events);
+    assert!(text.contains("gray     failing for 1.23 s while shop/web showed all of 3 ready\n"), "{text}");
+}
+
 /// Whoever reads the line must not take one engine's numbers for the other's.
 #[test]
 fn another_engine_is_named() {
