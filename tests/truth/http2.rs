@@ -25,6 +25,11 @@ const STREAM_RESET: Want = Bad(Class::StreamReset, 0);
 /// What comes in pieces may be met by a reset before its last one.
 const RESET_ON_THE_WAY: Want = OneOf(&[Class::SendReset, Class::ResponseReset]);
 
+const NOT_AGREED: Want = Bad(Class::TlsAlpn, 0);
+
+/// Handshakes that don't come to HTTP/2.
+const ALPN: &[Row] = &[both("alpn-http1", NOT_AGREED), both("alpn-none", NOT_AGREED), both("alpn-alert", NOT_AGREED)];
+
 /// Connections that are never ready for a request.
 const PREFACE: &[Row] = &[
     both("preface-hang", SILENT),
@@ -176,6 +181,7 @@ pub(crate) const H2: Faults = Faults {
     tables: &[
         (Strikes::Connect, NO_CONNECTION),
         (Strikes::Connection, HANDSHAKE),
+        (Strikes::Connection, ALPN),
         (Strikes::Connection, PREFACE),
         (Strikes::Arrival, ARRIVAL),
         (Strikes::Stream, ANY_ON_STREAM),
