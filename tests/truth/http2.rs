@@ -1,4 +1,4 @@
-//! HTTP/2 in clear text and over TLS, and gRPC on it: what each fault has to come to.
+//! HTTP/2 in clear text and over TLS, and gRPC on both: what each fault has to come to.
 //!
 //! A request that is refused, reset or left hanging costs no other one: the connection carries on.
 
@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::harness::{Server, probe, run};
 
 use crate::http::{
-    BODY_RESET, BODY_SILENT, CLOSED, CONNECTION, CUT, HANDSHAKE, MALFORMED, NO_CONNECTION, RESET, REUSED, SILENT,
-    STREAMS, TLS, asks, status,
+    AUTHORITY, BODY_RESET, BODY_SILENT, CLOSED, CONNECTION, CUT, HANDSHAKE, MALFORMED, NO_CONNECTION, RESET, REUSED,
+    SILENT, STREAMS, TLS, asks, status,
 };
 use crate::matrix::Want::{Bad, Good, GoodThenGone, OneOf};
 use crate::matrix::{Faults, NATIVE, Row, Strikes, Want, both, hold};
@@ -146,18 +146,21 @@ const CALL_ON_STREAM: &[Row] = &[
 
 const CALL_ON_CONNECTION: &[Row] = &[both("message-fin", CUT), both("message-rst", BODY_RESET)];
 
-fn call(port: u16) -> Ask {
-    let ask = GrpcAsk {
-        host: "127.0.0.1".to_owned(),
-        port,
-        service: String::new(),
-        tls: false,
-        ca_file: None,
-        certificate_valid_for: None,
-        headers: HeaderMap::new(),
-        expect: HealthState::Serving,
-    };
-    Ask::Grpc(ask.into())
+/// Expects that the server serves.
+fn calls(tls: bool) -> impl Fn(u16) -> Ask {
+    move |port| {
+        let ask = GrpcAsk {
+            host: "127.0.0.1".to_owned(),
+            port,
+            service: String::new(),
+            tls,
+            ca_file: tls.then(|| AUTHORITY.into()),
+            certificate_valid_for: None,
+            headers: HeaderMap::new(),
+            expect: HealthState::Serving,
+        };
+        Ask::Grpc(ask.into())
+    }
 }
 
 pub(crate) const H2C: Faults = Faults {
@@ -207,6 +210,23 @@ const GRPC: Faults = Faults {
     ],
 };
 
+const GRPCS: Faults = Faults {
+    name: "grpcs",
+    protocol: Protocol::Grpcs,
+    tables: &[
+        (Strikes::Connect, NO_CONNECTION),
+        (Strikes::Connection, HANDSHAKE),
+        (Strikes::Connection, ALPN),
+        (Strikes::Connection, PREFACE),
+        (Strikes::Arrival, ARRIVAL),
+        (Strikes::Stream, ANY_ON_STREAM),
+        (Strikes::Last, ANY_ON_CONNECTION),
+        (Strikes::Stream, CALL_ON_STREAM),
+        (Strikes::Last, CALL_ON_CONNECTION),
+        (Strikes::Last, OVER_TLS),
+    ],
+};
+
 #[tokio::test]
 async fn h2c_faults_have_their_classes_and_no_request_is_sent_twice() {
     hold(&NATIVE, &H2C, &STREAMS, |port| asks(HttpVersion::Two, "http", port)).await;
@@ -219,7 +239,12 @@ async fn h2_faults_have_their_classes_and_no_request_is_sent_twice() {
 
 #[tokio::test]
 async fn grpc_faults_have_their_classes_and_no_call_is_made_twice() {
-    hold(&NATIVE, &GRPC, &STREAMS, call).await;
+    hold(&NATIVE, &GRPC, &STREAMS, calls(false)).await;
+}
+
+#[tokio::test]
+async fn grpc_faults_over_tls_have_their_classes_and_no_call_is_made_twice() {
+    hold(&NATIVE, &GRPCS, &STREAMS, calls(true)).await;
 }
 
 #[tokio::test]

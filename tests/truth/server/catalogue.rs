@@ -166,6 +166,7 @@ pub(crate) fn faults(protocol: Protocol) -> Vec<&'static Fault> {
         Protocol::H2c => &[CONNECTION, http2::CONNECTION, http2::FAULTS],
         Protocol::H2 => &[CONNECTION, TLS, ALPN, http2::CONNECTION, http2::FAULTS],
         Protocol::Grpc => &[CONNECTION, http2::CONNECTION, grpc::FAULTS],
+        Protocol::Grpcs => &[CONNECTION, TLS, ALPN, http2::CONNECTION, grpc::FAULTS],
         Protocol::Tcp => &[CONNECTION, NOTHING_SAID],
         Protocol::DnsUdp => &[dns::FAULTS, dns::UDP],
         Protocol::DnsTcp => &[CONNECTION, dns::FAULTS, dns::TCP],
