@@ -21,6 +21,8 @@ pub(crate) enum Level {
     Handshake,
     /// A connection of HTTP/2, once the client has said that this is one; the server's own settings are left out.
     Preface,
+    /// The settings that the server begins a connection of HTTP/2 with; its requests are answered.
+    Settings,
     /// A request whose first byte has arrived and was not read.
     Arrival,
     /// A request that has been read.

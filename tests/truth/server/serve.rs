@@ -119,9 +119,12 @@ impl Talk<'_> {
             perform(fault.steps, wire, &mut Stamps::default());
             return None;
         }
-        // Room for as much as any test sends.
-        let room = http2::frame(http2::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
-        wire.write(&[http2::frame(http2::SETTINGS, 0, 0, b""), room].concat()).ok()?;
+        let settings = self.service.chosen(&[Level::Settings], self.connection, None);
+        for steps in [settings.map_or(&[http2::SETTLED][..], |fault| fault.steps), &[http2::ROOM]] {
+            if let Next::Over(_) = perform(steps, wire, &mut Stamps::default()) {
+                return None;
+            }
+        }
         loop {
             let ((kind, flags, stream, payload), end) = loop {
                 match http2::frame_in(&bytes) {
