@@ -139,6 +139,9 @@ const OVER_TLS: &[Row] = &[
     both("tls-bad-record-fin", TLS),
 ];
 
+/// Who signed the server's certificates.
+pub(crate) const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates/ca.pem");
+
 /// Expects status, header and body of the server's right answer.
 pub(crate) fn asks(version: HttpVersion, scheme: &str, port: u16) -> Ask {
     let mut ask = http_ask(&format!("{scheme}://127.0.0.1:{port}/truth"));
@@ -146,7 +149,7 @@ pub(crate) fn asks(version: HttpVersion, scheme: &str, port: u16) -> Ask {
     let header = (HeaderName::from_static("x-truth"), HeaderValue::from_static("yes"));
     ask.expect.headers.push(header);
     ask.expect.body_contains = Some("truth".into());
-    ask.ca_file = Some(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates/ca.pem").into());
+    ask.ca_file = Some(AUTHORITY.into());
     Ask::Http(ask.into())
 }
 

@@ -50,6 +50,8 @@ pub(crate) enum Strikes {
     Connect,
     /// Connections as a whole, before any request.
     Connection,
+    /// Connections as a whole, and their requests are answered.
+    Settings,
     /// The first request of each connection, unread; the server never lets it come to another.
     Arrival,
     /// A datagram: every one of them.
@@ -255,7 +257,8 @@ fn judge(case: &Case, Run { samples, counts }: &Run, seen: &Seen) -> Verdict {
     let as_wanted = if on_second {
         second_ones_are(case, samples, seen, unseen) && (case.strikes != Strikes::Stream || one_goes_on(samples))
     } else {
-        (opened == samples.len() || matches!(case.strikes, Strikes::Connect | Strikes::Datagram))
+        let reuses = case.strikes == Strikes::Settings && case.keeps();
+        (opened == samples.len() || reuses || matches!(case.strikes, Strikes::Connect | Strikes::Datagram))
             && samples.iter().all(|sample| case.want.met_by(sample.outcome))
     };
     if as_wanted && (connections, requests) == (seen.connections, seen.requests.len()) {

@@ -55,6 +55,8 @@ pub(crate) enum Protocol {
     H2,
     /// gRPC health checks over HTTP/2 without TLS.
     Grpc,
+    /// The same over TLS.
+    Grpcs,
     /// Nothing but connections.
     Tcp,
     /// DNS over UDP; what is truncated is asked for again over TCP on the same port.

@@ -48,6 +48,8 @@ const RESET_AT_ONCE: Coarser = Coarser {
     stream: StreamKind::Fresh,
     want: OneOf(&[Class::ConnectReset, Class::ResponseClosed]),
 };
+/// Without an agreement it asks all the same, over HTTP/2.
+const UNAGREED: Coarser = Coarser { faults: &["alpn-none"], stream: StreamKind::Fresh, want: MALFORMED };
 /// What the TLS layer said is lost below HTTP/2.
 const BAD_RECORD: Coarser =
     Coarser { faults: &["tls-bad-record", "tls-bad-record-fin"], stream: StreamKind::Fresh, want: MALFORMED };
@@ -73,7 +75,7 @@ async fn h2c_faults_come_to_the_same_over_both_engines() {
 
 #[tokio::test]
 async fn h2_faults_come_to_the_same_over_both_engines() {
-    let coarser = &[FRESH_HANDSHAKE, GOAWAY, GOAWAY_IN_BODY, RESET, RESET_IN_BODY, BAD_RECORD];
+    let coarser = &[FRESH_HANDSHAKE, GOAWAY, GOAWAY_IN_BODY, RESET, RESET_IN_BODY, UNAGREED, BAD_RECORD];
     let instrument = Instrument { engine: REQWEST, coarser };
     hold(&instrument, &H2, &[StreamKind::Fresh], |port| asks(HttpVersion::Two, "https", port)).await;
 }

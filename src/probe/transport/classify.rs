@@ -18,7 +18,7 @@ use std::fmt;
 use std::io;
 use std::iter;
 
-use rustls::AlertDescription;
+use rustls::{AlertDescription, PeerMisbehaved};
 
 use super::expiry::ExpiresSoon;
 use super::wire::{Failure, Wire};
@@ -137,7 +137,13 @@ pub(super) fn tls(error: &io::Error) -> Answer {
         (Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented), _) => {
             Class::TlsCertificate
         }
-        (Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)), _) => Class::TlsAlpn,
+        (
+            Some(
+                rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)
+                | rustls::Error::PeerMisbehaved(PeerMisbehaved::SelectedUnofferedApplicationProtocol),
+            ),
+            _,
+        ) => Class::TlsAlpn,
         (Some(rustls::Error::AlertReceived(_)), _) => Class::TlsAlert,
         (
             None,

@@ -21,6 +21,8 @@ pub(crate) enum Level {
     Handshake,
     /// A connection of HTTP/2, once the client has said that this is one; the server's own settings are left out.
     Preface,
+    /// The settings that the server begins a connection of HTTP/2 with; its requests are answered.
+    Settings,
     /// A request whose first byte has arrived and was not read.
     Arrival,
     /// A request that has been read.
@@ -61,6 +63,8 @@ pub(crate) enum Step {
     HalfOfHandshake,
     /// Handshakes with this certificate instead of the good one, and goes on if the client lets it.
     Certificate(&'static str),
+    /// Handshakes without a word on what is to be spoken.
+    Unagreed,
     /// Closes the sending side and reads on until the peer has left.
     Fin,
     /// Resets, having read what has come.
@@ -91,7 +95,7 @@ pub(crate) enum Last {
     All,
 }
 
-use Step::{Certificate, Cut, Fin, HalfOfHandshake, Hang, Raw, Reset, Write};
+use Step::{Certificate, Cut, Fin, HalfOfHandshake, Hang, Raw, Reset, Unagreed, Write};
 
 const fn fault(name: &'static str, level: Level, steps: &'static [Step]) -> Fault {
     Fault { name, level, steps }
@@ -137,6 +141,22 @@ const TLS: &[Fault] = &[
     fault("tls-bad-record-fin", Level::Request, &[Raw(b"\x17\x03\x03\x00\x20 thirty-two bytes of no meaning.."), Fin]),
 ];
 
+/// A hello of TLS 1.2, where the choice of the protocol is not encrypted yet: `http/1.1`.
+const HELLO_HTTP1: &[u8] =
+    b"\x16\x03\x03\x00\x3b\x02\x00\x00\x37\x03\x03thirty-two bytes of no meaning..\x00\xc0\x2b\x00\
+    \x00\x0f\x00\x10\x00\x0b\x00\x09\x08http/1.1";
+
+/// For HTTP/2 over TLS, which both sides have to agree on (ALPN).
+const ALPN: &[Fault] = &[
+    fault("alpn-http1", Level::Handshake, &[Write(HELLO_HTTP1), Hang]),
+    fault(
+        "alpn-none",
+        Level::Handshake,
+        &[Unagreed, Write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"), Fin],
+    ),
+    fault("alpn-alert", Level::Handshake, &[Write(b"\x15\x03\x03\x00\x02\x02\x78"), Fin]),
+];
+
 /// For a port where nothing is said.
 const NOTHING_SAID: &[Fault] = &[fault("ok", Level::Accept, &[Hang])];
 
@@ -146,8 +166,9 @@ pub(crate) fn faults(protocol: Protocol) -> Vec<&'static Fault> {
         Protocol::Http => &[CONNECTION, http1::FAULTS],
         Protocol::Https => &[CONNECTION, TLS, http1::FAULTS, http1::OVER_TLS],
         Protocol::H2c => &[CONNECTION, http2::CONNECTION, http2::FAULTS],
-        Protocol::H2 => &[CONNECTION, TLS, http2::CONNECTION, http2::FAULTS],
+        Protocol::H2 => &[CONNECTION, TLS, ALPN, http2::CONNECTION, http2::FAULTS],
         Protocol::Grpc => &[CONNECTION, http2::CONNECTION, grpc::FAULTS],
+        Protocol::Grpcs => &[CONNECTION, TLS, ALPN, http2::CONNECTION, grpc::FAULTS],
         Protocol::Tcp => &[CONNECTION, NOTHING_SAID],
         Protocol::DnsUdp => &[dns::FAULTS, dns::UDP],
         Protocol::DnsTcp => &[CONNECTION, dns::FAULTS, dns::TCP],

@@ -10,7 +10,7 @@ const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 /// Flags.
 pub(crate) const END_STREAM: u8 = 1;
@@ -63,6 +63,12 @@ pub(crate) const CONNECTION: &[Fault] = &[
         level: Level::Preface,
         steps: &[Frame(SETTINGS, 0, On::Connection, b"\0\0\0"), Hang],
     },
+    // `MAX_CONCURRENT_STREAMS`: 1.
+    Fault {
+        name: "settings-one-stream",
+        level: Level::Settings,
+        steps: &[Frame(SETTINGS, 0, On::Connection, b"\0\x03\0\0\0\x01")],
+    },
     fault("goaway-before", &[Goaway(Last::None, NO_ERROR), Fin]),
     fault("goaway-before-calm", &[Goaway(Last::None, ENHANCE_YOUR_CALM), Fin]),
     fault("goaway-before-hang", &[Goaway(Last::None, NO_ERROR), Hang]),
@@ -90,6 +96,9 @@ pub(crate) const CONNECTION: &[Fault] = &[
 
 /// The sound beginning of a connection.
 pub(crate) const SETTLED: Step = Frame(SETTINGS, 0, On::Connection, b"");
+
+/// Room for as much as any test sends.
+pub(crate) const ROOM: Step = Frame(WINDOW_UPDATE, 0, On::Connection, b"\x7f\xff\0\0");
 
 /// Of plain HTTP over it.
 pub(crate) const FAULTS: &[Fault] = &[

@@ -30,12 +30,13 @@ use listen::Service;
 use script::{Greeting, Listener, Protocol, Script};
 
 /// Every protocol, with the name that the command line and the script know it by.
-const PROTOCOLS: [(&str, Protocol); 8] = [
+const PROTOCOLS: [(&str, Protocol); 9] = [
     ("http", Protocol::Http),
     ("https", Protocol::Https),
     ("h2c", Protocol::H2c),
     ("h2", Protocol::H2),
     ("grpc", Protocol::Grpc),
+    ("grpcs", Protocol::Grpcs),
     ("tcp", Protocol::Tcp),
     ("dns-udp", Protocol::DnsUdp),
     ("dns-tcp", Protocol::DnsTcp),

@@ -72,7 +72,7 @@ pub(crate) fn perform(steps: &[Step], wire: &mut Wire, stamps: &mut Stamps) -> N
             }
             Step::Notify => wire.notify(),
             // Those of the handshake are seen to there; a connection has no other port.
-            Step::HalfOfHandshake | Step::Certificate(_) | Step::Elsewhere => Ok(()),
+            Step::HalfOfHandshake | Step::Certificate(_) | Step::Unagreed | Step::Elsewhere => Ok(()),
             Step::Fin => return Next::Over(wire.fin()),
             Step::Reset => return Next::Over(wire.reset()),
             Step::Cut => {

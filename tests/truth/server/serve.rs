@@ -25,7 +25,7 @@ impl Service {
             perform(steps, &mut wire, &mut Stamps::default());
             return;
         }
-        if matches!(self.protocol, Protocol::Https | Protocol::H2) {
+        if matches!(self.protocol, Protocol::Https | Protocol::H2 | Protocol::Grpcs) {
             match self.certificates.secure(wire.tcp, self.protocol, fault) {
                 Some(secured) => wire = secured,
                 None => return,
@@ -34,7 +34,7 @@ impl Service {
         let mut talk = Talk { service: self, book, connection: number, turn: 0 };
         let _over = match self.protocol {
             Protocol::Http | Protocol::Https => talk.http1(&mut wire),
-            Protocol::H2 | Protocol::H2c | Protocol::Grpc => talk.http2(&mut wire),
+            Protocol::H2 | Protocol::H2c | Protocol::Grpc | Protocol::Grpcs => talk.http2(&mut wire),
             Protocol::DnsTcp | Protocol::DnsUdp => talk.dns(&mut wire),
             Protocol::Tcp => None,
         };
@@ -119,9 +119,12 @@ impl Talk<'_> {
             perform(fault.steps, wire, &mut Stamps::default());
             return None;
         }
-        // Room for as much as any test sends.
-        let room = http2::frame(http2::WINDOW_UPDATE, 0, 0, &0x7fff_0000_u32.to_be_bytes());
-        wire.write(&[http2::frame(http2::SETTINGS, 0, 0, b""), room].concat()).ok()?;
+        let settings = self.service.chosen(&[Level::Settings], self.connection, None);
+        for steps in [settings.map_or(&[http2::SETTLED][..], |fault| fault.steps), &[http2::ROOM]] {
+            if let Next::Over(_) = perform(steps, wire, &mut Stamps::default()) {
+                return None;
+            }
+        }
         loop {
             let ((kind, flags, stream, payload), end) = loop {
                 match http2::frame_in(&bytes) {
@@ -205,7 +208,8 @@ impl Talk<'_> {
         let next = perform(answer, wire, &mut stamps);
         let act = if frozen { FROZEN } else { act };
         self.book.answered(entered, act, stamps.first, stamps.last);
-        let multiplexed = matches!(self.service.protocol, Protocol::H2 | Protocol::H2c | Protocol::Grpc);
+        let multiplexed =
+            matches!(self.service.protocol, Protocol::H2 | Protocol::H2c | Protocol::Grpc | Protocol::Grpcs);
         match (next, after) {
             // Other requests on the connection go on: this one alone is never answered.
             (Next::Keep, [Step::Hang]) if multiplexed => Next::Keep,

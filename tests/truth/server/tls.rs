@@ -19,8 +19,15 @@ use crate::wire::{Asked, Wire};
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/truth/certificates");
 const GOOD: &str = "good";
 
-/// What the server can present itself with, by name and protocol.
-pub(crate) struct Certificates(BTreeMap<(&'static str, Protocol), Arc<ServerConfig>>);
+/// What a server agrees to speak (ALPN).
+type Spoken = &'static [u8];
+const HTTP1: Spoken = b"http/1.1";
+const HTTP2: Spoken = b"h2";
+/// It knows nothing of such agreements.
+const UNSAID: Spoken = b"";
+
+/// What the server can present itself with, by name and by what it agrees to speak.
+pub(crate) struct Certificates(BTreeMap<(&'static str, Spoken), Arc<ServerConfig>>);
 
 impl Certificates {
     pub(crate) fn load() -> Result<Self, Box<dyn Error>> {
@@ -28,7 +35,7 @@ impl Certificates {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut configs = BTreeMap::new();
         for name in [GOOD, "expired", "other-name", "untrusted"] {
-            for (protocol, alpn) in [(Protocol::Https, &b"http/1.1"[..]), (Protocol::H2, b"h2")] {
+            for spoken in [HTTP1, HTTP2, UNSAID] {
                 let chain = CertificateDer::pem_file_iter(folder.join(name).with_extension("pem"))?;
                 let key = PrivateKeyDer::from_pem_file(folder.join("key.pem"))?;
                 let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -37,8 +44,10 @@ impl Certificates {
                     .with_single_cert(chain.collect::<Result<_, _>>()?, key)?;
                 // Tickets would be bytes that no request asked for.
                 config.send_tls13_tickets = 0;
-                config.alpn_protocols = vec![alpn.to_vec()];
-                configs.insert((name, protocol), Arc::new(config));
+                if spoken != UNSAID {
+                    config.alpn_protocols = vec![spoken.to_vec()];
+                }
+                configs.insert((name, spoken), Arc::new(config));
             }
         }
         Ok(Self(configs))
@@ -47,17 +56,21 @@ impl Certificates {
     /// Shakes hands, or does what the fault says instead; `None` where that is all.
     pub(crate) fn secure(&self, tcp: Arc<TcpStream>, protocol: Protocol, fault: Option<&Fault>) -> Option<Wire> {
         let steps = fault.map_or(&[][..], |fault| fault.steps);
-        let (name, steps) = match steps {
-            [Step::Certificate(name), rest @ ..] => (*name, rest),
-            steps => (GOOD, steps),
+        let usual = if protocol == Protocol::Https { HTTP1 } else { HTTP2 };
+        let (name, spoken) = match steps {
+            [Step::Certificate(name), ..] => (*name, usual),
+            [Step::Unagreed, ..] => (GOOD, UNSAID),
+            _ => (GOOD, usual),
         };
-        let mut tls = ServerConnection::new(Arc::clone(self.0.get(&(name, protocol))?)).ok()?;
-        if steps.is_empty() {
-            let mut stream = &*tcp;
-            while tls.is_handshaking() {
-                tls.complete_io(&mut stream).ok()?;
+        let mut tls = ServerConnection::new(Arc::clone(self.0.get(&(name, spoken))?)).ok()?;
+        match steps {
+            [] | [Step::Certificate(_)] => return shake_hands(tcp, tls),
+            [Step::Unagreed, rest @ ..] => {
+                let mut wire = shake_hands(tcp, tls)?;
+                perform(rest, &mut wire, &mut Stamps::default());
+                return None;
             }
-            return Some(Wire { tcp, tls: Some(Box::new(tls)), asked: Asked::default() });
+            _ => {}
         }
         let hello = read_record(&tcp).ok()?;
         let mut wire = Wire { tcp, tls: None, asked: Asked::default() };
@@ -69,6 +82,14 @@ impl Certificates {
             Next::Keep | Next::Over(_) => None,
         }
     }
+}
+
+fn shake_hands(tcp: Arc<TcpStream>, mut tls: ServerConnection) -> Option<Wire> {
+    let mut stream = &*tcp;
+    while tls.is_handshaking() {
+        tls.complete_io(&mut stream).ok()?;
+    }
+    Some(Wire { tcp, tls: Some(Box::new(tls)), asked: Asked::default() })
 }
 
 /// The client's hello, which is its first record.

@@ -175,3 +175,32 @@ async fn addresses_of_the_other_family_static_names_and_long_answers_are_found()
     assert_eq!(look_up(&resolver, "static6").await.unwrap(), ["2001:db8::9"]);
     assert_eq!(asked.lock().unwrap().len(), before, "static names need no server");
 }
+
+#[tokio::test]
+async fn a_truncated_answer_is_asked_for_over_tcp_once() {
+    for listens in [false, true] {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = udp.local_addr().unwrap();
+        let tcp = tokio::net::TcpSocket::new_v4().unwrap();
+        tcp.bind(address).unwrap();
+        // A port that is held and not listened on refuses.
+        let (held, tcp) = if listens { (None, Some(tcp.listen(8).unwrap())) } else { (Some(tcp), None) };
+        let serve = async {
+            let mut buffer = [0; 512];
+            let (length, from) = udp.recv_from(&mut buffer).await.unwrap();
+            let question = Message::from_vec(&buffer[..length]).unwrap();
+            udp.send_to(&answer(&question, Say::Truncated(&[]), false).unwrap(), from).await.unwrap();
+            if let Some(tcp) = &tcp {
+                drop(timeout(Duration::from_secs(5), tcp.accept()).await.expect("nobody came over TCP"));
+            }
+        };
+        let resolver = resolver(&[address], &[], 1);
+        let (got, ()) = tokio::join!(look_up(&resolver, "web.example"), serve);
+        assert_eq!(got, Err(bad(Class::DnsUnreachable)), "listens: {listens}");
+        let again = udp.into_std().unwrap().recv_from(&mut [0; 512]).unwrap_err().kind();
+        assert_eq!(again, io::ErrorKind::WouldBlock, "a second question over UDP");
+        let again = tcp.map(|tcp| tcp.into_std().unwrap().accept().unwrap_err().kind());
+        assert_eq!(again, listens.then_some(io::ErrorKind::WouldBlock), "a second connection");
+        drop(held);
+    }
+}
