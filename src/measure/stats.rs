@@ -1,5 +1,5 @@
 //! Intervals and sample sizes. Where samples come together, each counts for less than an independent one: for how much is the caller's
-//! to say (`worth`, see [`super::blocks`]).
+//! to say (`worth`).
 
 use super::series::float;
 

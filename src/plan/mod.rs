@@ -131,6 +131,9 @@ pub struct BudgetRoom {
 pub struct SampleCheck {
     /// Position in `steadyState`.
     pub index: usize,
+    /// Name of the probe; empty in plans of before it was told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub probe: String,
     /// The tolerance as written.
     pub tolerance: String,
     /// Phase.

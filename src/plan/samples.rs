@@ -29,10 +29,11 @@ pub(super) fn check(experiment: &Experiment, timing: &PlannedTiming) -> (Vec<Sam
             };
             let window = tolerance.over.map_or(length, |over| over.min(length));
             let have = probe.rate.slots_in(window);
-            checks.push(SampleCheck { index, tolerance: tolerance.text.clone(), phase, have, need });
             if have < need {
                 warnings.push(too_few(name.as_str(), tolerance, phase, probe.rate, window, have, need));
             }
+            let (probe, tolerance) = (name.to_string(), tolerance.text.clone());
+            checks.push(SampleCheck { index, probe, tolerance, phase, have, need });
         }
     }
     (checks, warnings)

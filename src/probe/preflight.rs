@@ -146,6 +146,9 @@ fn tls_hint(class: Class, ask: &Ask) -> Option<&'static str> {
         }
         Class::TlsExpiresSoon => Some("renew it, or lower `expect.certificateValidFor`"),
         Class::TlsAlpn if matches!(ask, Ask::Grpc(_)) => Some("check that this port speaks gRPC, which needs HTTP/2"),
+        Class::TlsAlpn if matches!(ask, Ask::Http(http) if http.version == HttpVersion::One) => {
+            Some("the server picks a protocol that it was not offered: look at what ends TLS there")
+        }
         Class::TlsAlpn => Some("switch HTTP/2 on in the server, or remove `version: 2`"),
         Class::TlsOther | Class::TlsClosed | Class::TlsAlert if matches!(ask, Ask::Grpc(_)) => {
             Some("check that this port speaks TLS; else remove `tls: true`")

@@ -141,6 +141,7 @@ fn sample(check: &SampleCheck) -> Vec<Cell> {
     let enough = check.have >= check.need;
     vec![
         Cell::text(format!("  {}", check.tolerance)),
+        Cell::text(format!("probe {}", check.probe)),
         Cell::text(check.phase.label()),
         Cell::number(format!("{} of {} needed", count(check.have), count(check.need))),
         if enough { Cell::painted(GOOD, "enough") } else { Cell::painted(NOTICE, "too few: would be unproven") },

@@ -184,6 +184,7 @@ fn a_plan_with_everything_in_it() {
         samples: [(Phase::Before, 4_000), (Phase::During, 12)]
             .map(|(phase, have)| SampleCheck {
                 index: 0,
+                probe: "web".to_owned(),
                 tolerance: "success >= 99.9%".to_owned(),
                 phase,
                 have,

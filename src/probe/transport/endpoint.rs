@@ -52,14 +52,19 @@ impl Endpoint {
         turn: &Cell<usize>,
         progress: &Progress,
     ) -> Result<(TcpStream, SocketAddr), Failed> {
-        progress.begin(Step::Dns);
         progress.reused.set(false);
-        let remote = match stream {
-            StreamKind::Endpoint { address, .. } => address,
-            _ => SocketAddr::new(self.next_address(|| turn.replace(turn.get().wrapping_add(1))).await?, self.port),
+        progress.begin_first(Step::Connect);
+        let remote = match (stream, &self.host) {
+            (StreamKind::Endpoint { address, .. }, _) => address,
+            (_, Host::Address(address)) => SocketAddr::new(*address, self.port),
+            (_, Host::Name(..)) => {
+                progress.begin(Step::Dns);
+                let address = self.next_address(|| turn.replace(turn.get().wrapping_add(1))).await?;
+                progress.begin(Step::Connect);
+                SocketAddr::new(address, self.port)
+            }
         };
         progress.remote.set(Some(remote));
-        progress.begin(Step::Connect);
         let tcp = dial(remote, |port| progress.port.set(port)).await.map_err(Failed::connect)?;
         self.timed_out.opened(remote, progress.port.get(), Instant::now());
         tcp.set_nodelay(true).and_then(|()| tcp.set_zero_linger()).map_err(Failed::connect)?;

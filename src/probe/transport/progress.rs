@@ -60,7 +60,12 @@ impl Progress {
     pub(crate) fn over_open(&self, remote: SocketAddr) {
         self.reused.set(true);
         self.remote.set(Some(remote));
-        self.begin_at(Step::Send, self.sent);
+        self.begin_first(Step::Send);
+    }
+
+    /// The request has no step before this one: whatever time is gone belongs to it.
+    pub(crate) fn begin_first(&self, step: Step) {
+        self.begin_at(step, self.sent);
     }
 
     /// The request is in a step, but nobody saw when that or any other began.
