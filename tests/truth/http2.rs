@@ -90,8 +90,7 @@ const ON_STREAM: &[Row] = &[
     both("status-429", status(429)),
     both("status-404", status(404)),
     both("status-301", status(301)),
-    // RFC 9113, 8.3.2, calls this malformed; the library takes it for a 200 and says nothing.
-    both("status-none", Bad(Class::BodyMismatch, 200)),
+    both("status-none", Bad(Class::ResponseMalformed, 0)),
     both("header-other", Bad(Class::HeaderMismatch, 200)),
     both("body-other", Bad(Class::BodyMismatch, 200)),
     both("body-none", Bad(Class::BodyMismatch, 200)),

@@ -50,6 +50,9 @@ const RESET_AT_ONCE: Coarser = Coarser {
 };
 /// Without an agreement it asks all the same, over HTTP/2.
 const UNAGREED: Coarser = Coarser { faults: &["alpn-none"], stream: StreamKind::Fresh, want: MALFORMED };
+/// The library below takes a head without a status for a 200; it is the body that is not there.
+const NO_STATUS: Coarser =
+    Coarser { faults: &["status-none"], stream: StreamKind::Fresh, want: Bad(Class::BodyMismatch, 200) };
 /// What the TLS layer said is lost below HTTP/2.
 const BAD_RECORD: Coarser =
     Coarser { faults: &["tls-bad-record", "tls-bad-record-fin"], stream: StreamKind::Fresh, want: MALFORMED };
@@ -68,14 +71,16 @@ async fn https_faults_come_to_the_same_over_both_engines() {
 
 #[tokio::test]
 async fn h2c_faults_come_to_the_same_over_both_engines() {
-    let instrument =
-        Instrument { engine: REQWEST, coarser: &[GOAWAY, GOAWAY_IN_BODY, RESET, RESET_IN_BODY, RESET_AT_ONCE] };
+    let instrument = Instrument {
+        engine: REQWEST,
+        coarser: &[GOAWAY, GOAWAY_IN_BODY, RESET, RESET_IN_BODY, RESET_AT_ONCE, NO_STATUS],
+    };
     hold(&instrument, &H2C, &[StreamKind::Fresh], |port| asks(HttpVersion::Two, "http", port)).await;
 }
 
 #[tokio::test]
 async fn h2_faults_come_to_the_same_over_both_engines() {
-    let coarser = &[FRESH_HANDSHAKE, GOAWAY, GOAWAY_IN_BODY, RESET, RESET_IN_BODY, UNAGREED, BAD_RECORD];
+    let coarser = &[FRESH_HANDSHAKE, GOAWAY, GOAWAY_IN_BODY, RESET, RESET_IN_BODY, UNAGREED, BAD_RECORD, NO_STATUS];
     let instrument = Instrument { engine: REQWEST, coarser };
     hold(&instrument, &H2, &[StreamKind::Fresh], |port| asks(HttpVersion::Two, "https", port)).await;
 }

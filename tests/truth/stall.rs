@@ -1,6 +1,7 @@
 //! A client that stands still while the server is well: nothing is bad, and what was planned meanwhile is unknown.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -43,8 +44,33 @@ async fn the_process_that_is_stopped() {
     std::fs::write(output, lines).unwrap();
 }
 
-#[tokio::test]
-async fn a_client_that_is_stopped_makes_no_outage() {
+/// What a client told of its slots, and what the server saw of it.
+struct Told {
+    slots: Vec<Slot>,
+    requests: usize,
+}
+
+impl Told {
+    /// What holds however long the client stood still: every slot is told of once, none is bad, and the server saw what was sent.
+    fn check(&self) {
+        assert_eq!(self.slots.len(), 2 * 3000);
+        let bad: Vec<_> = self.slots.iter().filter(|(.., outcome)| matches!(outcome, Outcome::Bad { .. })).collect();
+        assert!(bad.is_empty(), "{bad:?}");
+        // What is not sent has its planned instant there, and nothing is sent as early as that. A request that was stopped between its
+        // connect and its first byte, and past its deadline when it went on, never reached the server: it is among the unknown.
+        let sent = || self.slots.iter().filter(|(_, planned, sent, _)| sent > planned);
+        let unknown = sent().filter(|(.., outcome)| *outcome == Outcome::Unknown).count();
+        let all = sent().count();
+        assert!(
+            all - unknown <= self.requests && self.requests <= all,
+            "{} of {all}, {unknown} unknown",
+            self.requests
+        );
+    }
+}
+
+/// Runs the client against a server that is well, and does something to it two seconds after it began.
+async fn client<T>(to: impl AsyncFnOnce(Pid) -> T) -> (Told, T) {
     let name = "web".to_owned();
     let (otherwise, protocol) = ("ok".to_owned(), Protocol::Http);
     let listener = Listener { name, protocol, rules: Vec::new(), otherwise, windows: Vec::new(), delay: None };
@@ -58,34 +84,60 @@ async fn a_client_that_is_stopped_makes_no_outage() {
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let pid = Pid::from_child(&child);
     let begun = folder.path().join("samples.begun");
     tokio::time::timeout(Duration::from_secs(30), until(&begun)).await.expect("the process to be stopped begins");
     tokio::time::sleep(Duration::from_secs(2)).await;
+    let done = to(Pid::from_child(&child)).await;
+    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    assert!(status.success(), "the stopped process failed");
+    let lines = std::fs::read_to_string(&output).unwrap();
+    let slots = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seen = server.finish().remove("web").unwrap();
+    (Told { slots, requests: seen.requests.len() }, done)
+}
+
+/// Stops a process for so long; gives the instants between which it surely stood still, on the clock of the machine.
+async fn stop(pid: Pid, length: Duration) -> Range<u64> {
     kill_process(pid, Signal::STOP).unwrap();
     waitpid(Some(pid), WaitOptions::UNTRACED).unwrap();
     let (_, stopped) = now_on_both();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(length).await;
     let (_, resumed) = now_on_both();
     kill_process(pid, Signal::CONT).unwrap();
-    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
-    assert!(status.success(), "the stopped process failed");
+    stopped..resumed
+}
 
-    let slots: Vec<Slot> =
-        std::fs::read_to_string(&output).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(slots.len(), 2 * 3000);
-    let bad: Vec<_> = slots.iter().filter(|(.., outcome)| matches!(outcome, Outcome::Bad { .. })).collect();
-    assert!(bad.is_empty(), "{bad:?}");
-    let gap: Vec<_> = slots.iter().filter(|(_, planned, ..)| (stopped..resumed).contains(planned)).collect();
-    assert!(gap.len() > 1900, "{} slots in the gap", gap.len());
-    let claimed: Vec<_> = gap.iter().filter(|(.., outcome)| *outcome != Outcome::Unknown).collect();
+#[tokio::test]
+async fn a_client_that_is_stopped_makes_no_outage() {
+    let (told, gap) = client(async |pid| stop(pid, Duration::from_secs(2)).await).await;
+    told.check();
+    let inside: Vec<_> = told.slots.iter().filter(|(_, planned, ..)| gap.contains(planned)).collect();
+    assert!(inside.len() > 1900, "{} slots in the gap", inside.len());
+    let claimed: Vec<_> = inside.iter().filter(|(.., outcome)| *outcome != Outcome::Unknown).collect();
     assert!(claimed.is_empty(), "of what nobody saw it is said: {claimed:?}");
-    // What is not sent has its planned instant there, and nothing is sent as early as that. Of the gap, nothing went out after it.
-    assert!(gap.iter().all(|(_, planned, sent, _)| sent == planned));
-    let sent = slots.iter().filter(|(_, planned, sent, _)| sent > planned).count();
-    let seen = server.finish().remove("web").unwrap();
-    assert_eq!(seen.requests.len(), sent, "as many requests as were sent, none twice");
-    assert!(slots.iter().any(|(_, planned, _, outcome)| *planned > resumed && *outcome == Outcome::Good));
+    // Of the gap, nothing went out after it.
+    assert!(inside.iter().all(|(_, planned, sent, _)| sent == planned));
+    assert!(told.slots.iter().any(|(_, planned, _, outcome)| *planned > gap.end && *outcome == Outcome::Good));
+}
+
+/// As a container with a fifth of a processor has it: 80 ms of every 100 without any.
+#[tokio::test]
+async fn a_client_that_is_throttled_makes_no_outage() {
+    let (told, gaps) = client(async |pid| {
+        let mut gaps = Vec::new();
+        for _ in 0..20 {
+            gaps.push(stop(pid, Duration::from_millis(80)).await);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        gaps
+    })
+    .await;
+    told.check();
+    for gap in gaps {
+        let inside = told.slots.iter().filter(|(_, planned, ..)| gap.contains(planned));
+        let claimed: Vec<_> = inside.filter(|(.., outcome)| *outcome != Outcome::Unknown).collect();
+        assert!(claimed.is_empty(), "of what nobody saw it is said: {claimed:?}");
+    }
 }
 
 /// Waits for a file.

@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::hpack::{self, lacks_status};
 use crate::probe::transport::wire::Failure;
 
 /// Frame types of RFC 9113, section 6, that are looked at.
@@ -33,6 +34,8 @@ pub(super) struct Facts {
     settings: Cell<bool>,
     last_stream: Cell<Option<u32>>,
     answered: RefCell<BTreeSet<u32>>,
+    /// Those of them whose head lacks a status.
+    without_status: RefCell<BTreeSet<u32>>,
     sent: RefCell<BTreeSet<u32>>,
     reset: Cell<bool>,
 }
@@ -54,6 +57,11 @@ impl Facts {
         self.answered.borrow().contains(&stream)
     }
 
+    /// Whether a response began with something else than its status.
+    pub(super) fn lacks_status(&self, stream: u32) -> bool {
+        self.without_status.borrow().contains(&stream)
+    }
+
     /// Whether all of a request was written.
     pub(super) fn sent(&self, stream: u32) -> bool {
         self.sent.borrow().contains(&stream)
@@ -68,14 +76,17 @@ impl Facts {
     pub(super) fn forget(&self, stream: u32) {
         self.sent.borrow_mut().remove(&stream);
         self.answered.borrow_mut().remove(&stream);
+        self.without_status.borrow_mut().remove(&stream);
     }
 
-    fn frame_begins(&self, kind: u8, stream: u32) {
+    /// Tells whether the frame begins a response.
+    fn frame_begins(&self, kind: u8, stream: u32) -> bool {
         match kind {
-            HEADERS => drop(self.answered.borrow_mut().insert(stream)),
+            HEADERS => return self.answered.borrow_mut().insert(stream),
             SETTINGS => self.settings.set(true),
             _ => {}
         }
+        false
     }
 }
 
@@ -86,8 +97,10 @@ struct Reader {
     have: usize,
     /// Payload of the frame under way that has not come yet.
     left: usize,
-    /// The beginning of a GOAWAY's payload.
-    last: [u8; 4],
+    /// Whether the frame under way begins a response.
+    first: bool,
+    /// The beginning of the payload of a frame that is looked into.
+    beginning: [u8; hpack::ENOUGH],
     got: usize,
 }
 
@@ -116,18 +129,25 @@ impl Reader {
         let [a, b, c, kind, _, id @ ..] = self.head;
         self.left = usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap_or(usize::MAX);
         (self.have, self.got) = (0, 0);
-        facts.frame_begins(kind, u32::from_be_bytes(id) & STREAM_ID);
+        self.first = facts.frame_begins(kind, u32::from_be_bytes(id) & STREAM_ID);
     }
 
     fn payload(&mut self, bytes: &[u8], facts: &Facts) {
-        let [_, _, _, GOAWAY, ..] = self.head else { return };
-        for (place, byte) in self.last.iter_mut().skip(self.got).zip(bytes) {
+        let [_, _, _, kind, flags, id @ ..] = self.head;
+        if kind != GOAWAY && !self.first || self.got == self.beginning.len() {
+            return;
+        }
+        for (place, byte) in self.beginning.iter_mut().skip(self.got).zip(bytes) {
             *place = *byte;
         }
-        let before = self.got;
-        self.got = self.last.len().min(before.saturating_add(bytes.len()));
-        if before < self.got && self.got == self.last.len() {
-            facts.last_stream.set(Some(u32::from_be_bytes(self.last) & STREAM_ID));
+        self.got = self.beginning.len().min(self.got.saturating_add(bytes.len()));
+        let beginning = self.beginning.get(..self.got).unwrap_or_default();
+        if kind == GOAWAY {
+            if let Some(last) = beginning.first_chunk() {
+                facts.last_stream.set(Some(u32::from_be_bytes(*last) & STREAM_ID));
+            }
+        } else if lacks_status(flags, beginning) {
+            facts.without_status.borrow_mut().insert(u32::from_be_bytes(id) & STREAM_ID);
         }
     }
 }

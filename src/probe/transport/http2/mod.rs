@@ -16,6 +16,7 @@
 mod connection;
 mod failed;
 mod frames;
+mod hpack;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -146,9 +147,12 @@ impl Attempt for Http2Transport {
         let head_at = times.arrived().unwrap_or_else(Instant::now);
         progress.begin_at(Step::Body, head_at);
         progress.head.set(Some(head_at));
-        let status = head.status.as_u16();
+        let (status, wrong) = if lease.connection.facts.lacks_status(lease.stream) {
+            (0, Some(Class::ResponseMalformed))
+        } else {
+            (head.status.as_u16(), inner.asked.judge_head(&head))
+        };
         progress.status.set(status);
-        let wrong = inner.asked.judge_head(&head);
         let body = read_to_end(body, wrong.is_none() && inner.asked.looks_at_body()).await;
         if body.is_ok() {
             progress.complete(times);
