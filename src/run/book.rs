@@ -150,8 +150,8 @@ impl Book {
             Turn::TurnedAway => {
                 pool.turned_away(kind, at);
                 let text = format!(
-                    "{kind} of probe `{}` and those that follow get no stream: a run has at most {STREAMS_MAX}; \
-                     their requests count as unknown",
+                    "{kind} of probe `{}` and those that follow get no stream: a run has at most {STREAMS_MAX} of them, \
+                     and no more than `limits.requestsPerSecond` allows; their requests count as unknown",
                     config.name
                 );
                 let first = !std::mem::replace(&mut self.too_many, true);

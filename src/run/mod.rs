@@ -238,7 +238,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         plan: &request.plan,
         stage: Rc::clone(&stage),
         book: Book::new(&request.experiment, hlog),
-        roster: Roster::new(&request.plan.endpoints, &probes),
+        roster: Roster::new(&request.plan.endpoints, &probes, &request.experiment.spec.limits),
         probes,
         inputs: Inputs { signals: request.signals, lease: news, deeds, seen },
         outputs: Outputs { stop, confirmed, end },

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::plan::PlannedEndpoints;
 use crate::probe::{ProbeConfig, StreamKind};
 use crate::record::{Change, What};
+use crate::spec::Limits;
 
 /// Most endpoint streams that a run begins: each costs memory for as long as the run lasts.
 pub(super) const STREAMS_MAX: usize = 1_000;
@@ -30,6 +31,8 @@ pub(super) type Order = (usize, StreamKind, Turn);
 struct Followed {
     probe: usize,
     planned: PlannedEndpoints,
+    /// Requests per second that each of its streams sends.
+    rate: f64,
     /// The ready endpoints of each slice; one may stand in two slices while it moves.
     shown: BTreeSet<(String, SocketAddr)>,
     /// The ready ones, and whether each has a stream.
@@ -42,22 +45,49 @@ struct Followed {
 #[derive(Default)]
 pub(super) struct Roster {
     followed: Vec<Followed>,
+    room: Room,
+}
+
+/// What is left for streams that begin.
+#[derive(Default)]
+struct Room {
+    /// Streams that began.
     streams: usize,
+    /// Requests per second that no stream sends.
+    rate: f64,
+}
+
+impl Room {
+    fn take(&mut self, rate: f64) -> bool {
+        let has = self.streams < STREAMS_MAX && self.rate >= rate;
+        if has {
+            self.streams += 1;
+            self.rate -= rate;
+        }
+        has
+    }
 }
 
 impl Roster {
-    /// The roster of these probes, as far as they follow endpoints.
-    pub(super) fn new(planned: &[PlannedEndpoints], probes: &[ProbeConfig]) -> Self {
+    /// The roster of these probes, as far as they follow endpoints. All of them together, the others too, send no more than
+    /// the limits allow.
+    pub(super) fn new(planned: &[PlannedEndpoints], probes: &[ProbeConfig], limits: &Limits) -> Self {
         let followed = planned.iter().filter_map(|planned| {
+            let probe = probes.iter().position(|config| config.name == planned.probe)?;
             Some(Followed {
-                probe: probes.iter().position(|config| config.name == planned.probe)?,
+                probe,
                 planned: planned.clone(),
+                rate: probes.get(probe)?.rate.per_second(),
                 shown: BTreeSet::new(),
                 ready: BTreeMap::new(),
                 lives: BTreeMap::new(),
             })
         });
-        Self { followed: followed.collect(), streams: 0 }
+        let streams = |config: &ProbeConfig| config.streams.iter().filter(|s| **s != StreamKind::PerEndpoint).count();
+        let others = probes.iter().flat_map(|config| std::iter::repeat_n(config.rate.per_second(), streams(config)));
+        // Rates such as a third add up to a little more or less than their sum.
+        let rate = f64::from(limits.most_requests_per_second()) - others.sum::<f64>() + 1e-6;
+        Self { followed: followed.collect(), room: Room { streams: 0, rate } }
     }
 
     /// The Service that a probe follows, as people call it.
@@ -100,7 +130,7 @@ impl Roster {
             } else {
                 followed.shown.remove(&place)
             };
-            orders.extend(followed.renew(&mut self.streams));
+            orders.extend(followed.renew(&mut self.room));
         }
         orders
     }
@@ -108,13 +138,14 @@ impl Roster {
 
 impl Followed {
     /// Compares what is shown with what was ready.
-    fn renew(&mut self, streams: &mut usize) -> Vec<Order> {
+    fn renew(&mut self, room: &mut Room) -> Vec<Order> {
         let now: BTreeSet<SocketAddr> = self.shown.iter().map(|(_, address)| *address).collect();
         let mut orders = Vec::new();
-        let probe = self.probe;
+        let (probe, rate) = (self.probe, self.rate);
         self.ready.retain(|address, (stream, has)| {
             let stays = now.contains(address);
             if !stays {
+                room.rate += if *has { rate } else { 0.0 };
                 orders.push((probe, *stream, if *has { Turn::Leave } else { Turn::Gone }));
             }
             stays
@@ -125,8 +156,7 @@ impl Followed {
             }
             let life = self.lives.entry(address).and_modify(|life| *life += 1).or_insert(1);
             let stream = StreamKind::Endpoint { address, life: *life };
-            let has = *streams < STREAMS_MAX;
-            *streams += usize::from(has);
+            let has = room.take(rate);
             self.ready.insert(address, (stream, has));
             orders.push((probe, stream, if has { Turn::Join } else { Turn::TurnedAway }));
         }
@@ -151,6 +181,10 @@ mod tests {
     use crate::scalar::EngineKind;
 
     fn roster() -> Roster {
+        roster_of(1_000_000)
+    }
+
+    fn roster_of(most: u32) -> Roster {
         let planned = PlannedEndpoints {
             probe: "web".to_owned(),
             namespace: "shop".to_owned(),
@@ -167,7 +201,13 @@ mod tests {
             late_after: None,
             engine: EngineKind::Native,
         };
-        Roster::new(&[planned], &[config])
+        let paired = ProbeConfig {
+            name: "api".to_owned(),
+            streams: vec![StreamKind::Fresh, StreamKind::KeptAlive],
+            ..config.clone()
+        };
+        let limits = Limits { requests_per_second: Some(most), ..Limits::default() };
+        Roster::new(&[planned], &[config, paired], &limits)
     }
 
     fn endpoint(change: Change, slice: &str, address: &str, more: &[(&str, &str)]) -> What {
@@ -230,5 +270,21 @@ mod tests {
         let count = |turn| roster.now().iter().filter(|order| order.2 == turn).count();
         assert_eq!((count(Turn::Join), count(Turn::TurnedAway)), (STREAMS_MAX, 1));
         assert_eq!(roster.ready(0).len(), STREAMS_MAX);
+    }
+
+    #[test]
+    fn no_more_is_sent_than_the_limit_allows() {
+        // The two streams of the other probe send 20 a second, and each endpoint is asked ten times.
+        let mut roster = roster_of(45);
+        let mut turns = |change, last: u8| -> Vec<Turn> {
+            let address = format!("10.0.0.{last}");
+            roster.seen(&endpoint(change, "a", &address, &[])).into_iter().map(|order| order.2).collect()
+        };
+        assert_eq!([1, 2, 3].map(|last| turns(Change::Seen, last)), [[Turn::Join], [Turn::Join], [Turn::TurnedAway]]);
+        assert_eq!(turns(Change::Deleted, 1), [Turn::Leave]);
+        assert_eq!(turns(Change::Seen, 4), [Turn::Join], "in the place of the one that left");
+        assert_eq!(turns(Change::Seen, 5), [Turn::TurnedAway]);
+        assert_eq!(turns(Change::Deleted, 5), [Turn::Gone]);
+        assert_eq!(turns(Change::Seen, 6), [Turn::TurnedAway], "who had no stream leaves no room");
     }
 }

@@ -339,6 +339,18 @@ pub struct Limits {
     pub requests_per_second: Option<u32>,
 }
 
+/// Most requests per second over all probes unless `limits.requestsPerSecond` says otherwise: what one machine sends on time without
+/// being the outage that it looks for.
+const DEFAULT_CAP: u32 = 10_000;
+
+impl Limits {
+    /// Most requests per second over all probes and streams, also where the document does not say.
+    #[must_use]
+    pub fn most_requests_per_second(&self) -> u32 {
+        self.requests_per_second.unwrap_or(DEFAULT_CAP)
+    }
+}
+
 /// `3` or `"25%"`. Deserialised by hand.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum CountOrPercent {

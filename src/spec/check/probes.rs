@@ -9,10 +9,6 @@ use crate::spec::node::Node;
 use crate::spec::source::Span;
 use crate::spec::{Dns, Grpc, HeaderValue, Http, HttpVersion, Method, Probe, Protocol, Rcode, RecordType, service_of};
 
-/// Most requests per second over all probes unless `limits.requestsPerSecond` says otherwise: what one machine sends on time without
-/// being the outage that it looks for.
-const DEFAULT_CAP: u32 = 10_000;
-
 /// Headers of HTTP/1.1 that are about the connection (RFC 9113, 8.2.2).
 const CONNECTION_HEADERS: [&str; 5] = ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
 /// Headers that carry nothing but credentials.
@@ -82,7 +78,7 @@ fn rates(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
         );
         return;
     }
-    let cap = limits.value.requests_per_second.unwrap_or(DEFAULT_CAP);
+    let cap = limits.value.most_requests_per_second();
     let sum: f64 = parts
         .probes
         .iter()
