@@ -18,8 +18,10 @@ fn bed(verb: &str) {
 fn a_run_survives_an_api_server_that_is_gone_for_ten_seconds_and_says_what_it_could_not_see() {
     let place = Place::new("api");
     place.deploy("web", 3, &["--drain=2s"], "/readyz");
+    // The controllers are away for as long as the API server, and come back when their own clients try again: the hold has to outlast both
+    // for its effect to be seen.
     let step =
-        format!("for: 25s\n      scale: {{workload: deployment/web, namespace: {}, replicas: 2}}", place.namespace);
+        format!("for: 50s\n      scale: {{workload: deployment/web, namespace: {}, replicas: 2}}", place.namespace);
     let rest = "  timing: {before: 4s, after: 8s, heal: 60s}\n  limits: {pods: 1}\n";
     let hypotheses = ["{probe: web, tolerance: success >= 95%}"];
     let child = place.start(&experiment(&place, &hypotheses, &step, rest), "\"type\":\"injected\"");
