@@ -380,7 +380,10 @@ impl Dispatcher<'_> {
                 Some(service) => match self.roster.ready(index).as_slice() {
                     [] => {
                         let reason = format!("Service `{service}` of probe `{}` has no ready endpoint", probe.name);
-                        let reason = format!("{reason}; nothing was injected");
+                        let (namespace, name) = service.split_once('/').unwrap_or_default();
+                        let look =
+                            format!("kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={name}");
+                        let reason = format!("{reason} (`{look}` lists them); nothing was injected");
                         return Some(Concluded::new(RunVerdict::Unsteady, reason));
                     }
                     endpoints => any_endpoint(probe, endpoints).await,
