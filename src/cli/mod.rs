@@ -10,9 +10,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::cluster::{Cluster, ConnectError, Connection, connect};
+use crate::cluster::{Cluster, ConnectError, Connection, Wanted, connect};
 use crate::plan::Runner;
 use crate::record::Exit;
+use crate::spec::Experiment;
 use crate::term::{Options, Output, Terminal};
 
 /// What the outside world is at this instant: the only place where a clock and the environment enter.
@@ -134,6 +135,14 @@ impl Global {
         let wall = (world.wall)();
         connect(&Connection { context, kubeconfig: self.kubeconfig.clone(), allow_current, wall }).await
     }
+}
+
+/// The cluster with the AWS account behind it, where the experiment names one.
+async fn with_cloud(cluster: &Cluster, experiment: &Experiment) -> Result<Cluster, ConnectError> {
+    let Some(aws) = &experiment.spec.aws else { return Ok(cluster.clone()) };
+    let wanted =
+        Wanted { account: aws.account.to_string(), region: aws.region.to_string(), cluster: aws.cluster.clone() };
+    cluster.with_cloud(&wanted).await
 }
 
 /// Variables from `--set`.

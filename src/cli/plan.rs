@@ -22,6 +22,9 @@ pub(super) struct PlanVerb {
     /// Print the RBAC roles that the run needs, as YAML, and nothing else
     #[arg(long, conflicts_with = "out")]
     rbac: bool,
+    /// Print the IAM policy that the run needs of AWS, as JSON, and nothing else
+    #[arg(long, conflicts_with_all = ["out", "rbac"])]
+    iam: bool,
     /// Seed of every random choice; a new one each time when left out
     #[arg(long)]
     seed: Option<u64>,
@@ -39,6 +42,10 @@ impl PlanVerb {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
+        let cluster = match super::with_cloud(&cluster, &loaded.experiment).await {
+            Ok(cluster) => cluster,
+            Err(e) => return term.refused(&e.message, e.hint.as_deref()),
+        };
         let seed = self.seed.unwrap_or_else(rand::random);
         let source = Source { name: self.file.display().to_string(), sha256: Some(loaded.sha256.clone()) };
         let plan = match drawn(&loaded.experiment, source, &cluster, global, seed, world).await {
@@ -47,6 +54,10 @@ impl PlanVerb {
         };
         if self.rbac {
             term.say(plan::rbac(&plan).trim_end());
+            return Exit::Passed;
+        }
+        if self.iam {
+            term.say(&plan::iam(&plan));
             return Exit::Passed;
         }
         term.plan(&plan);

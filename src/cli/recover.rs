@@ -3,18 +3,20 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::{Global, World};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Wanted};
 use crate::record::{Exit, What};
 use crate::run::guard::runner_died;
 use crate::run::recover::{Found, Leftover, RecoverError, Recovered, Recovery, find, scan};
 use crate::run::state::StateStore;
 use crate::run::undo_log::State;
 use crate::run::{self, lease, signals};
+use crate::scalar::{AccountId, Region};
 use crate::term::Terminal;
 
 /// How often the lease is looked at while the end of a run is waited for.
@@ -88,12 +90,36 @@ pub(super) struct Recover {
     /// Look for undo notes in this namespace only
     #[arg(long, short, value_name = "NAME", requires = "scan")]
     namespace: Option<String>,
+    /// Look for undo notes on the Auto Scaling groups of this cluster too: account, region, and the cluster's name in their tags
+    #[arg(long, value_name = "ACCOUNT/REGION/CLUSTER", requires = "scan")]
+    aws: Option<Account>,
     /// Folder of the run records on this machine
     #[arg(long, default_value = "reports", value_name = "DIR")]
     reports: PathBuf,
     /// Wait on standard input for the end of the runner first; only `squall run` starts this
     #[arg(long, hide = true, requires = "run")]
     guard: bool,
+}
+
+/// An AWS account as an option names it.
+#[derive(Debug, Clone)]
+struct Account(Wanted);
+
+impl FromStr for Account {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let [account, region, cluster] = text.splitn(3, '/').collect::<Vec<_>>()[..] else {
+            return Err("write it as 123456789012/us-east-1/NAME".to_owned());
+        };
+        let account = account.parse::<AccountId>().map_err(|e| e.to_string())?;
+        let region = region.parse::<Region>().map_err(|e| e.to_string())?;
+        if cluster.is_empty() {
+            return Err("the cluster's name is missing behind the second `/`".to_owned());
+        }
+        let wanted = Wanted { account: account.to_string(), region: region.to_string(), cluster: cluster.to_owned() };
+        Ok(Self(wanted))
+    }
 }
 
 impl Recover {
@@ -150,6 +176,13 @@ impl Recover {
         let cluster = match global.connect(false, world).await {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
+        };
+        let cluster = match &self.aws {
+            Some(Account(wanted)) => match cluster.with_cloud(wanted).await {
+                Ok(cluster) => cluster,
+                Err(e) => return term.refused(&e.message, e.hint.as_deref()),
+            },
+            None => cluster,
         };
         let store = StateStore::new(cluster.clone(), &global.state_namespace);
         let (mut leftovers, problems) = match self.leftovers(&store, world).await {

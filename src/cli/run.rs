@@ -189,6 +189,10 @@ impl RunVerb {
         term: &Rc<RefCell<Terminal>>,
         world: &World,
     ) -> (Exit, Option<Report>) {
+        let cluster = &match super::with_cloud(cluster, &job.experiment).await {
+            Ok(cluster) => cluster,
+            Err(e) => return (term.borrow_mut().refused(&e.message, e.hint.as_deref()), None),
+        };
         let plan = match Self::plan_of(&job, cluster, global, self.seed.unwrap_or_else(rand::random), world).await {
             Ok(plan) => plan,
             Err(e) => return (term.borrow_mut().refused(&e, None), None),

@@ -1,15 +1,18 @@
-//! A request to the API server as RBAC sees it.
+//! A request to the API server as RBAC sees it, or one to AWS as IAM does.
 
 use serde::{Deserialize, Serialize};
+
+/// How the "group" of a call to AWS ends.
+const AWS: &str = ".amazonaws.com";
 
 /// One call.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Call {
-    /// RBAC verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`.
+    /// RBAC verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of a call to AWS its action.
     pub verb: String,
-    /// API group; empty for the core group.
+    /// API group; empty for the core group. Of a call to AWS its service: `ec2.amazonaws.com`.
     pub group: String,
-    /// Resource with its subresource: `pods/eviction`.
+    /// Resource with its subresource: `pods/eviction`. Empty of a call to AWS.
     pub resource: String,
     /// Namespace; empty for the whole cluster.
     pub namespace: String,
@@ -69,6 +72,10 @@ impl Call {
     /// Whether the call changes nothing: it reads, asks what is allowed, or is a dry run.
     #[must_use]
     pub fn is_harmless(&self) -> bool {
+        if let Some(service) = self.group.strip_suffix(AWS) {
+            let reads = self.verb.starts_with("Describe") || self.verb.starts_with("Get");
+            return service != "unknown" && (reads || self.dry_run);
+        }
         matches!(self.verb.as_str(), "get" | "list" | "watch")
             || self.dry_run
             || matches!(self.group.as_str(), "authorization.k8s.io" | "authentication.k8s.io")
@@ -77,6 +84,9 @@ impl Call {
 
 impl std::fmt::Display for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(service) = self.group.strip_suffix(AWS) {
+            return write!(f, "{service}:{} {}", self.verb, self.name);
+        }
         write!(f, "{} {}", self.verb, self.resource)?;
         if !self.name.is_empty() {
             write!(f, " {}", self.name)?;

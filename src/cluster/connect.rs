@@ -45,11 +45,11 @@ pub struct ConnectError {
 }
 
 impl ConnectError {
-    fn plain(message: impl Into<String>) -> Self {
+    pub(super) fn plain(message: impl Into<String>) -> Self {
         Self { message: message.into(), hint: None, implicit: None }
     }
 
-    fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub(super) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..Self::plain(message) }
     }
 }
@@ -85,8 +85,14 @@ pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
         )));
     };
     let (version, system) = answer.map_err(|e: kube::Error| refused(&e))?;
-    let id = ClusterId { context, server, uid: system.metadata.uid.unwrap_or_default(), version: version.git_version };
-    Ok(Cluster { client, id, ledger, leash, expiry })
+    let id = ClusterId {
+        context,
+        server,
+        uid: system.metadata.uid.unwrap_or_default(),
+        version: version.git_version,
+        aws: None,
+    };
+    Ok(Cluster { client, id, ledger, leash, expiry, cloud: None })
 }
 
 async fn configure(meant: &Connection) -> Result<(kube::Config, String), ConnectError> {

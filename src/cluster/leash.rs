@@ -44,7 +44,7 @@ impl Let {
 /// A change that was not let through: a mistake of Squall's, and never sent.
 #[derive(Debug, thiserror::Error)]
 #[error("not sent, because neither the plan nor the undo log names it: {0}")]
-pub struct OffLeash(Call);
+pub struct OffLeash(pub(super) Call);
 
 /// What a client may change. Cheap to clone; clones share it. At first nothing.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +66,7 @@ impl Leash {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn allows(&self, call: &Call) -> bool {
+    pub(super) fn allows(&self, call: &Call) -> bool {
         call.is_harmless() || self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|one| one.covers(call))
     }
 }

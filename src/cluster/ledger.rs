@@ -107,7 +107,7 @@ impl Ledger {
         }
     }
 
-    fn record(&self, made: Made) {
+    pub(super) fn record(&self, made: Made) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.sink.is_some() {
             inner.write(&made);

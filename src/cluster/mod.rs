@@ -1,6 +1,7 @@
 //! The one handle on the outside world: the Kubernetes client, and who the cluster is.
 
 mod call;
+mod cloud;
 mod connect;
 mod credentials;
 mod error;
@@ -8,6 +9,7 @@ mod leash;
 mod ledger;
 
 pub use call::Call;
+pub use cloud::{Activity, Cloud, CloudError, Group, Instance, Member, Subnet, Wanted};
 pub use connect::{ConnectError, Connection, connect};
 pub use credentials::Expiry;
 pub use error::{explain, is_transient, status_of};
@@ -24,13 +26,14 @@ pub struct Cluster {
     ledger: Ledger,
     leash: Leash,
     expiry: Option<Expiry>,
+    cloud: Option<Cloud>,
 }
 
 impl Cluster {
     /// A handle over a client below which no ledger and no leash lie: how tests make one.
     #[must_use]
     pub fn new(client: kube::Client, id: ClusterId) -> Self {
-        Self { client, id, ledger: Ledger::default(), leash: Leash::default(), expiry: None }
+        Self { client, id, ledger: Ledger::default(), leash: Leash::default(), expiry: None, cloud: None }
     }
 
     /// The client. Retries nothing by itself; see [`is_transient`].
@@ -65,10 +68,28 @@ impl Cluster {
         &self.id
     }
 
-    /// When the credentials end, where that can be known.
+    /// The same cluster with the cloud behind it, whose calls go into the same ledger and hang on the same leash.
+    ///
+    /// # Errors
+    ///
+    /// When the credentials are missing, not accepted, or of another account.
+    pub async fn with_cloud(&self, wanted: &Wanted) -> Result<Self, ConnectError> {
+        let cloud = Cloud::connect(wanted, self.ledger.clone(), self.leash.clone()).await?;
+        let id = ClusterId { aws: Some(cloud.id().clone()), ..self.id.clone() };
+        Ok(Self { id, cloud: Some(cloud), ..self.clone() })
+    }
+
+    /// The cloud behind it, where one was opened.
     #[must_use]
-    pub const fn expiry(&self) -> Option<&Expiry> {
-        self.expiry.as_ref()
+    pub const fn cloud(&self) -> Option<&Cloud> {
+        self.cloud.as_ref()
+    }
+
+    /// When the first of the credentials end, where that can be known.
+    #[must_use]
+    pub fn expiry(&self) -> Option<&Expiry> {
+        let cloud = self.cloud.as_ref().and_then(Cloud::expiry);
+        [self.expiry.as_ref(), cloud].into_iter().flatten().min_by_key(|expiry| expiry.at)
     }
 
     /// Every call made through the client.

@@ -55,6 +55,28 @@ impl Permission {
     }
 }
 
+/// One action that the run needs of AWS, as IAM says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CloudPermission {
+    /// `service:Action`.
+    pub action: &'static str,
+    /// What it is called on.
+    pub on: CloudScope,
+    /// What it is needed for.
+    pub why: &'static str,
+}
+
+/// What an action of AWS is called on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CloudScope {
+    /// Everything: IAM can't say less of a list.
+    All,
+    /// Auto Scaling groups of the cluster.
+    Group,
+    /// Instances of the cluster.
+    Instance,
+}
+
 /// What resolving a step's targets came to.
 #[derive(Debug, Clone, Default)]
 pub struct Resolution {
@@ -211,6 +233,9 @@ pub enum FaultError {
     /// The state found makes no sense for this fault.
     #[error("{0}")]
     State(String),
+    /// The cloud answered with an error, or did not answer.
+    #[error(transparent)]
+    Cloud(#[from] crate::cluster::CloudError),
 }
 
 impl FaultError {
@@ -226,6 +251,7 @@ impl FaultError {
         match self {
             Self::Api { source, .. } => crate::cluster::is_transient(source),
             Self::State(_) => false,
+            Self::Cloud(error) => error.is_transient(),
         }
     }
 }
@@ -251,6 +277,12 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
 
     /// Everything that `resolve`, `prepare`, `inject`, `effect`, `undo` and `healed` call.
     fn permissions(&self) -> Vec<Permission>;
+
+    /// What `resolve`, `prepare`, `inject`, `effect`, `undo` and `healed` call of AWS; empty for a fault that has nothing to do with it.
+    /// A fault that needs any needs `spec.aws` too.
+    fn cloud_permissions(&self) -> Vec<CloudPermission> {
+        Vec::new()
+    }
 
     /// How long the effect may take to show once the injection was acknowledged.
     fn effect_deadline(&self, note: &Self::Note) -> std::time::Duration;

@@ -2,14 +2,19 @@
 //! and tests loop over the list.
 
 mod contract;
+mod groups;
+mod hold;
+mod instances;
 mod kube;
 mod pods;
 
 pub(crate) use self::kube::{covers, list, owner_of, refused, retried};
 pub use contract::{
-    About, Acting, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal,
-    Resolution, Undo,
+    About, Acting, CloudPermission, CloudScope, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission,
+    Planning, Refusal, Resolution, Undo,
 };
+pub use groups::GroupTargets;
+pub use hold::Process;
 pub use pods::PodTargets;
 
 /// Makes the module, the enum variant, the parser's arm and the dispatch of each listed fault.
@@ -67,6 +72,12 @@ macro_rules! catalogue {
             #[must_use]
             pub fn permissions(&self) -> Vec<Permission> {
                 match self { $(Self::$fault(f) => f.permissions()),+ }
+            }
+
+            /// See [`Fault::cloud_permissions`].
+            #[must_use]
+            pub fn cloud_permissions(&self) -> Vec<CloudPermission> {
+                match self { $(Self::$fault(f) => f.cloud_permissions()),+ }
             }
 
             /// See [`Fault::effect_deadline`].
@@ -130,6 +141,7 @@ catalogue! {
     pod_kill::PodKill,
     pod_evict::PodEvict,
     scale::Scale,
+    asg_suspend::AsgSuspend,
 }
 
 use crate::cluster::Cluster;

@@ -333,6 +333,7 @@ mod tests {
             node: None,
             zone: None,
             owner: None,
+            instance: None,
         }
     }
 

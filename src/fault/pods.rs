@@ -182,6 +182,7 @@ impl PodTargets {
                     node,
                     zone,
                     owner: top_owner(&pod.metadata, &sets),
+                    instance: None,
                 };
                 Some(Chosen { target, pod })
             })

@@ -127,6 +127,7 @@ impl Fault for Scale {
             node: None,
             zone: None,
             owner: None,
+            instance: None,
         });
         Ok(Resolution { of: 1, pods: going, pods_of: Some(usize::try_from(now).unwrap_or(0)), ..resolution })
     }
@@ -372,6 +373,7 @@ mod tests {
                 node: None,
                 zone: None,
                 owner: None,
+                instance: None,
             };
             let fault = scale("deployment/web");
             let note = fault.prepare(&cx, &target).await.unwrap().unwrap();

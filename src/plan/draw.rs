@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Allowance, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, UNDO_BUDGET, VERSION,
-    budgets, check_permissions, endpoints, needed_permissions, protection, samples, timing,
+    Allowance, CloudRule, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, UNDO_BUDGET,
+    VERSION, budgets, check_permissions, endpoints, iam, needed_permissions, protection, samples, timing,
 };
 use crate::cluster::{Cluster, Expiry};
 use crate::fault::{Planning, Refusal, Resolution};
@@ -89,6 +89,7 @@ pub async fn draw(
         budgets: Vec::new(),
         samples: Vec::new(),
         permissions: Vec::new(),
+        cloud: Vec::new(),
         warnings: Vec::new(),
         refusals: Vec::new(),
     };
@@ -105,6 +106,8 @@ pub async fn draw(
     plan.samples = checks;
     plan.warnings.extend(warnings);
     permit(&mut plan, experiment, cluster, options).await;
+    plan.cloud = iam::needed(experiment, cluster.id().aws.as_ref(), &plan.steps);
+    plan.warnings.extend(unverified(&plan.cloud));
     plan.refusals.extend(cluster.expiry().and_then(|expiry| outlived(expiry, &plan.timing, options.wall)));
     tidy(&mut plan);
     Ok(plan)
@@ -255,6 +258,18 @@ fn outlived(expiry: &Expiry, timing: &PlannedTiming, wall: jiff::Timestamp) -> O
     let refusal =
         Refusal::new(format!("{}, and the run with its undo may take {minutes} min from now", expiry.in_words(wall)));
     Some(refusal.hint("log in again for longer, or make the run shorter").into())
+}
+
+/// Actions of which no dry run could say whether they are allowed.
+fn unverified(rules: &[CloudRule]) -> Option<String> {
+    let actions: Vec<&str> = rules.iter().filter(|rule| !rule.verified).map(|rule| rule.action.as_str()).collect();
+    let text = || {
+        format!(
+            "unverified: nothing can tell beforehand whether these are allowed, for Auto Scaling has no dry run: {}",
+            actions.join(", ")
+        )
+    };
+    (!actions.is_empty()).then(text)
 }
 
 /// Says each thing once: a call that was forbidden is also a missing permission.

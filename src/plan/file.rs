@@ -148,6 +148,11 @@ pub fn drift(old: &Plan, new: &Plan) -> Vec<String> {
     same("the context", &old.cluster.context, &new.cluster.context);
     same("the API server", &old.cluster.server, &new.cluster.server);
     same("the cluster (UID of `kube-system`)", &old.cluster.uid, &new.cluster.uid);
+    let aws = |plan: &Plan| match &plan.cluster.aws {
+        Some(aws) => format!("{} in {}, cluster {}, {}", aws.account, aws.region, aws.cluster, aws.endpoints.join(" ")),
+        None => "none".to_owned(),
+    };
+    same("the AWS account", &aws(old), &aws(new));
     same("the state namespace", &old.state_namespace, &new.state_namespace);
     same("the seed", &old.seed.to_string(), &new.seed.to_string());
     if old.document != new.document {
@@ -244,6 +249,8 @@ mod tests {
             drift(&planned(), &new).join("\n")
         };
         assert!(drifted(&|p| p.cluster.uid = "other".into()).contains("UID of `kube-system`"));
+        let other = crate::record::AwsId { account: "210987654321".into(), ..crate::record::AwsId::default() };
+        assert!(drifted(&|p| p.cluster.aws = Some(other.clone())).contains("the AWS account was `none`"));
         assert!(drifted(&|p| p.cluster.server = "https://other".into()).contains("the API server"));
         assert!(drifted(&|p| p.cluster.context = "prod".into()).contains("the context was `test`"));
         assert!(drifted(&|p| p.squall = "9".into()).contains("the version of squall"));

@@ -4,6 +4,7 @@ mod budgets;
 mod draw;
 mod endpoints;
 mod file;
+mod iam;
 mod limits;
 mod permissions;
 mod protection;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use draw::{Options, PlanError, Source, draw, step_seed};
 pub use endpoints::PlannedEndpoints;
 pub use file::{PlanFileError, drift};
+pub use iam::{CloudRule, iam};
 pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner};
 pub use permissions::{Checked, check_permissions, needed_permissions};
 pub use protection::PROTECTED;
@@ -73,6 +75,9 @@ pub struct Plan {
     pub samples: Vec<SampleCheck>,
     /// What the run needs to be allowed, as RBAC rules.
     pub permissions: Vec<Rule>,
+    /// What the run calls of AWS.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cloud: Vec<CloudRule>,
     /// What a person should know before it runs.
     pub warnings: Vec<String>,
     /// What refuses it; empty when it may run.

@@ -2,7 +2,7 @@
 
 use super::PlannedStep;
 use crate::cluster::Let;
-use crate::fault::Permission;
+use crate::fault::{CloudPermission, CloudScope, Permission};
 use crate::record::Target;
 use crate::spec::Experiment;
 
@@ -19,6 +19,9 @@ pub fn reach(experiment: &Experiment, steps: &[PlannedStep]) -> Vec<Let> {
             }
             lets.extend(targets.iter().filter_map(|target| one(&permission, target)));
         }
+        for permission in step.fault.cloud_permissions() {
+            lets.extend(targets.iter().filter_map(|target| of_cloud(permission, target)));
+        }
     }
     lets
 }
@@ -26,6 +29,9 @@ pub fn reach(experiment: &Experiment, steps: &[PlannedStep]) -> Vec<Let> {
 /// Changes by which a target's fault is taken back, whichever they are.
 #[must_use]
 pub fn reach_of_undo(target: &Target) -> Let {
+    if target.kind == "group" {
+        return of_group("autoscaling", target);
+    }
     Let {
         verb: None,
         group: None,
@@ -47,6 +53,34 @@ fn one(permission: &Permission, target: &Target) -> Option<Let> {
         namespace,
         name: own.then(|| target.name.clone()),
     })
+}
+
+/// An action on the target itself. Reads need no leave.
+fn of_cloud(permission: CloudPermission, target: &Target) -> Option<Let> {
+    let (service, action) = permission.action.split_once(':')?;
+    let verb = Some(action.to_owned());
+    match permission.on {
+        CloudScope::All => None,
+        CloudScope::Group => (target.kind == "group").then(|| Let { verb, ..of_group(service, target) }),
+        CloudScope::Instance => target.instance.as_ref().map(|id| Let {
+            verb,
+            group: Some(format!("{service}.amazonaws.com")),
+            resource: String::new(),
+            namespace: String::new(),
+            name: Some(id.clone()),
+        }),
+    }
+}
+
+/// Every change of an Auto Scaling group.
+fn of_group(service: &str, target: &Target) -> Let {
+    Let {
+        verb: None,
+        group: Some(format!("{service}.amazonaws.com")),
+        resource: String::new(),
+        namespace: String::new(),
+        name: Some(target.name.clone()),
+    }
 }
 
 fn plural(target: &Target) -> String {

@@ -25,6 +25,7 @@ pub(super) fn pod(namespace: &str, name: &str) -> Target {
         node: None,
         zone: None,
         owner: None,
+        instance: None,
     }
 }
 
@@ -54,6 +55,7 @@ pub(super) fn plan(steps: Vec<PlannedStep>) -> Plan {
         document: serde_json::json!({"kind": "Experiment"}),
         seed: 1,
         cluster: ClusterId {
+            aws: None,
             context: "test".to_owned(),
             server: "https://test".to_owned(),
             uid: "cluster".to_owned(),
@@ -67,6 +69,7 @@ pub(super) fn plan(steps: Vec<PlannedStep>) -> Plan {
         budgets: Vec::new(),
         samples: Vec::new(),
         permissions: Vec::new(),
+        cloud: Vec::new(),
         warnings: Vec::new(),
         refusals: Vec::new(),
     }

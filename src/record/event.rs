@@ -80,9 +80,13 @@ pub struct Target {
     /// Zone of that node.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// Controlling owner as `kind/name`, the top one that is known (a Deployment rather than its ReplicaSet).
+    /// Controlling owner as `kind/name`, the top one that is known (a Deployment rather than its ReplicaSet). Of a node its Auto Scaling
+    /// group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
+    /// The cloud's instance behind a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
 }
 
 impl std::fmt::Display for Target {

@@ -10,7 +10,7 @@ mod store;
 mod summary;
 
 pub use availability::*;
-pub use cluster::ClusterId;
+pub use cluster::{AwsId, ClusterId};
 pub use event::*;
 pub use exit::Exit;
 pub use life::Life;

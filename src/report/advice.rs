@@ -4,10 +4,10 @@
 use serde_json::Value;
 
 use super::format::{self, duration, plural};
-use super::model::{Advice, Report};
+use super::model::{Advice, Blind, Report};
 use crate::measure::needed_samples;
 use crate::probe::StreamKind;
-use crate::record::{Injection, Judgement, Outage, Phase, RunVerdict, UndoOutcome, Verdict};
+use crate::record::{Injection, Judgement, Micros, Outage, Phase, RunVerdict, UndoOutcome, Verdict};
 use crate::scalar::Rate;
 
 /// A detection slower than this is worth a word: three of the kubelet's default periods take up to 30 s.
@@ -283,11 +283,34 @@ fn runner(report: &Report, next: &mut Vec<Advice>) {
         );
     }
     if !report.blind.is_empty() {
-        let total = report.blind.iter().map(|b| b.to - b.from).sum();
-        say(
-            next,
-            format!("The API server could not be seen for {}: what objects did meanwhile is unknown.", duration(total)),
-            None,
+        let text = format!(
+            "The cluster could not be seen, in whole or in part, for {}: what its objects did meanwhile is unknown.",
+            duration(blind_for(&report.blind))
         );
+        say(next, text, None);
+    }
+}
+
+/// How long anything at all could not be seen: each watch has windows of its own, which overlap.
+fn blind_for(windows: &[Blind]) -> Micros {
+    let mut windows: Vec<(Micros, Micros)> = windows.iter().map(|window| (window.from, window.to)).collect();
+    windows.sort_unstable();
+    let (mut total, mut seen_to) = (0, Micros::MIN);
+    for (from, to) in windows {
+        total += (to - from.max(seen_to)).max(0);
+        seen_to = seen_to.max(to);
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_that_overlap_count_once() {
+        let window = |from, to| Blind { what: "nodes".into(), from, to };
+        assert_eq!(blind_for(&[window(50, 60), window(10, 30), window(12, 20), window(25, 40)]), 40);
+        assert_eq!(blind_for(&[]), 0);
     }
 }

@@ -9,6 +9,7 @@
 //!            └─────────────────────────────────────────────────────────────┘
 //! ```
 
+mod back_off;
 mod book;
 mod convert;
 mod dispatcher;

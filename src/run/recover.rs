@@ -9,7 +9,7 @@ use super::lease::{self, LeaseError, Place};
 use super::state::{StateError, StateStore};
 use super::undo::Undoer;
 use super::undo_log::{self, Act, ActId, Acts, Record, UndoLog};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, ConnectError, Wanted};
 use crate::fault;
 use crate::plan::{UNDO_BUDGET, reach_of_undo};
 use crate::record::{Clock, RunDir, What};
@@ -71,6 +71,14 @@ pub enum RecoverError {
         theirs: String,
         /// This context.
         ours: String,
+    },
+    /// The AWS account that the run acted on can't be opened.
+    #[error("run `{run}` acted on AWS, which can't be reached as it did: {why}")]
+    Cloud {
+        /// Run id.
+        run: String,
+        /// Why not, with what to do.
+        why: String,
     },
     /// There is no such run.
     #[error("no undo log of run `{run}` is left, neither in namespace `{namespace}` nor in `{reports}`")]
@@ -295,12 +303,26 @@ impl Recovery<'_> {
         })
     }
 
+    /// The cluster with the cloud that the run acted on: by its log, so that no file of the experiment is needed.
+    async fn behind(&self, leftover: &Leftover) -> Result<Cluster, RecoverError> {
+        let Some(aws) = leftover.acts.opened().and_then(|opened| opened.cluster.aws.clone()) else {
+            return Ok(self.cluster.clone());
+        };
+        let wanted = Wanted { account: aws.account, region: aws.region, cluster: aws.cluster };
+        let hint = |e: &ConnectError| e.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+        self.cluster
+            .with_cloud(&wanted)
+            .await
+            .map_err(|e| RecoverError::Cloud { run: leftover.run.clone(), why: format!("{}{}", e.message, hint(&e)) })
+    }
+
     async fn one(
         &self,
         leftover: &Leftover,
         clock: Clock,
         tell: &mut impl FnMut(String),
     ) -> Result<Recovered, RecoverError> {
+        let cluster = self.behind(leftover).await?;
         let dir = RunDir::of(self.reports, &leftover.run);
         let path = dir.file("undo.jsonl");
         let disk = |source| RecoverError::Disk { doing: format!("write {}", path.display()), source };
@@ -318,7 +340,7 @@ impl Recovery<'_> {
         }
         let (events, mut told) = mpsc::unbounded_channel();
         let undoer = Undoer {
-            cluster: self.cluster.clone(),
+            cluster,
             run: leftover.run.clone(),
             clock,
             log: Mutex::new(log),

@@ -140,6 +140,7 @@ mod tests {
             node: None,
             zone: None,
             owner: None,
+            instance: None,
         }
     }
 

@@ -16,6 +16,7 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::back_off::back_off;
 use crate::cluster::Cluster;
 use crate::plan::LIMITS;
 use crate::record::{Change, Clock, Micros, What};
@@ -142,7 +143,7 @@ impl Follow {
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
         K::DynamicType: Default,
     {
-        let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut stream = std::pin::pin!(watcher(api, config).backoff(back_off()));
         let mut known = Known::default();
         let mut blind = false;
         loop {
@@ -186,7 +187,7 @@ impl Follow {
     where
         K: Resource + Clone + Debug + DeserializeOwned + Send + 'static,
     {
-        let mut stream = std::pin::pin!(watcher(api, config).default_backoff());
+        let mut stream = std::pin::pin!(watcher(api, config).backoff(back_off()));
         let (mut blind, mut synced, mut found) = (false, false, false);
         loop {
             let next = tokio::select! {

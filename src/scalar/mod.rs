@@ -3,6 +3,7 @@
 //! Every value that has a unit is a newtype that parses from text with its unit and prints back the same way, so that a
 //! number without a unit can't travel through the program. Nothing here knows of clusters, probes or files.
 
+mod aws;
 mod duration;
 mod engine;
 mod false_alarms;
@@ -17,6 +18,7 @@ mod tolerance;
 mod validity;
 pub mod words;
 
+pub use aws::{AccountId, Region};
 pub use duration::Duration;
 pub use engine::EngineKind;
 pub use false_alarms::FalseAlarms;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Connection, Dns, Grpc, HttpVersion, Socket, Tcp};
+use super::{Aws, Connection, Dns, Grpc, HttpVersion, Socket, Tcp};
 use crate::fault::AnyFault;
 use crate::record::Phase;
 use crate::scalar::{Duration, FalseAlarms, Name, Percent, Predicate, Rate, Tolerance, Validity};
@@ -76,6 +76,9 @@ pub struct Spec {
     /// What the run may touch at most.
     #[serde(default)]
     pub limits: Limits,
+    /// The AWS account behind the cluster, for the faults that act on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws: Option<Aws>,
 }
 
 /// A variable's declaration.

@@ -10,6 +10,7 @@
 //! cluster; what an experiment comes to on one is [`crate::plan`]'s business.
 
 mod ask;
+mod aws;
 mod check;
 mod connection;
 mod de;
@@ -38,6 +39,7 @@ mod yaml;
 pub use ask::{
     Dns, DnsExpect, DnsName, DnsOver, HostPort, Rcode, RecordType, ServerAddress, Socket, Tcp, TcpConnection,
 };
+pub use aws::Aws;
 pub use connection::{Connection, HttpVersion};
 pub use diagnostic::{Code, Diagnostic, Diagnostics, Location, Severity};
 pub use engine::{Unfit, unfit};

@@ -17,11 +17,7 @@ pub fn plan(plan: &Plan) -> String {
     section(&mut lines, "budgets", &plan.budgets.iter().map(budget).collect::<Vec<_>>());
     section(&mut lines, "samples", &plan.samples.iter().map(sample).collect::<Vec<_>>());
     lines.push(String::new());
-    lines.push(format!(
-        "{}  {} (`squall plan --rbac` writes them)",
-        paint(STRONG, "permissions"),
-        plural_of(plan.permissions.len(), "rule")
-    ));
+    lines.push(permissions(plan));
     if !plan.warnings.is_empty() || !plan.refusals.is_empty() {
         lines.push(String::new());
     }
@@ -43,19 +39,39 @@ pub fn plan(plan: &Plan) -> String {
     lines.join("\n") + "\n"
 }
 
+fn permissions(plan: &Plan) -> String {
+    let title = paint(STRONG, "permissions");
+    let mut text = format!("{title}  {} (`squall plan --rbac` writes them)", plural_of(plan.permissions.len(), "rule"));
+    if !plan.cloud.is_empty() {
+        text += &format!(", {} of AWS (`squall plan --iam`)", plural_of(plan.cloud.len(), "action"));
+    }
+    text
+}
+
 fn head(plan: &Plan) -> Vec<String> {
     let cluster = &plan.cluster;
     let mut lines = vec![format!("{} {} from {}", paint(STRONG, "plan"), plan.experiment, plan.source), String::new()];
     let version = if cluster.version.is_empty() { String::new() } else { format!(", {}", cluster.version) };
     let row = |key: &str, value: String| vec![Cell::painted(FAINT, key), Cell::text(value)];
-    lines.extend(table(&[
+    let mut rows = vec![
         row("cluster", format!("{} at {}{version}", cluster.context, cluster.server)),
         row("", format!("kube-system {}", cluster.uid)),
+    ];
+    if let Some(aws) = &cluster.aws {
+        rows.push(row("aws", format!("account {} in {}, tag {}", aws.account, aws.region, aws.tag())));
+        rows.push(row("", format!("as {}", aws.caller)));
+        let instead = |endpoint| {
+            vec![Cell::text(""), Cell::painted(NOTICE, format!("not AWS itself: {endpoint} stands in its place"))]
+        };
+        rows.extend(aws.endpoints.iter().map(instead));
+    }
+    rows.extend([
         row("state", format!("namespace {}", plan.state_namespace)),
         row("limits", limits(plan)),
         row("timing", timing(plan)),
         row("seed", plan.seed.to_string()),
-    ]));
+    ]);
+    lines.extend(table(&rows));
     lines
 }
 

@@ -191,6 +191,7 @@ fn a_plan_with_everything_in_it() {
                 need: 3_000,
             })
             .to_vec(),
+        cloud: Vec::new(),
         permissions: vec![Rule {
             group: String::new(),
             resource: "pods".to_owned(),

@@ -83,6 +83,7 @@ fn note_on(meta: &ObjectMeta, kind: &str) -> Option<Left> {
             node: None,
             zone: None,
             owner: None,
+            instance: None,
         },
         note: json!({"previous": note.previous, "injected": note.injected}),
     })

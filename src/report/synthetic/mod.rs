@@ -6,7 +6,8 @@ mod script;
 
 use serde_json::json;
 
-use self::script::{SECOND, Script, Trouble, pod};
+use self::numbers::pod;
+use self::script::{SECOND, Script, Trouble};
 use crate::probe::StreamKind;
 use crate::record::{Change, Event, Impact, Injection, Micros, Phase, RunVerdict, Target, UndoOutcome, Verdict, What};
 

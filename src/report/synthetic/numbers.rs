@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::script::{SECOND, Script};
 use crate::probe::{Class, Reach, StreamKind};
 use crate::record::{
-    Availability, BadSeconds, BudgetBurn, Comparison, FailureRun, GrayFailure, Micros, Shift, Standing, What,
+    Availability, BadSeconds, BudgetBurn, Comparison, FailureRun, GrayFailure, Micros, Shift, Standing, Target, What,
     WorstWindow,
 };
 
@@ -104,4 +104,18 @@ pub(super) fn reach(classes: &BTreeMap<String, u64>) -> BTreeMap<Reach, u64> {
         *reach.entry(class.reach()).or_default() += n;
     }
     reach
+}
+
+/// A pod that a run may touch.
+pub(super) fn pod(name: &str) -> Target {
+    Target {
+        kind: "pod".to_owned(),
+        namespace: "shop".to_owned(),
+        name: name.to_owned(),
+        uid: format!("uid-of-{name}"),
+        node: Some("worker-1".to_owned()),
+        zone: Some("eu-central-1a".to_owned()),
+        owner: Some("deployment/web".to_owned()),
+        instance: None,
+    }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use super::numbers::reach;
+use super::numbers::{pod, reach};
 use crate::probe::{Step, StreamKind};
 use crate::record::{
     Change, ClusterId, Event, FORMAT, Injection, Interval, Judgement, Micros, Outage, Phase, RunVerdict, StepTime,
@@ -77,6 +77,7 @@ impl Script {
                 source: format!("experiments/{experiment}.yaml"),
                 seed: 20_261_121,
                 cluster: ClusterId {
+                    aws: None,
                     context: "kind-squall".to_owned(),
                     server: "https://127.0.0.1:6443".to_owned(),
                     uid: "7d1f2c1e-52f4-4d59-9d43-0a5f4f6f1a11".to_owned(),
@@ -412,18 +413,6 @@ impl Script {
 /// Four digits, which JSON gives back as they are.
 fn tidy(value: f64) -> f64 {
     (value * 1e4).round() / 1e4
-}
-
-pub(super) fn pod(name: &str) -> Target {
-    Target {
-        kind: "pod".to_owned(),
-        namespace: "shop".to_owned(),
-        name: name.to_owned(),
-        uid: format!("uid-of-{name}"),
-        node: Some("worker-1".to_owned()),
-        zone: Some("eu-central-1a".to_owned()),
-        owner: Some("deployment/web".to_owned()),
-    }
 }
 
 /// A look-up and a connection take a tenth each, where there are any.

@@ -17,6 +17,7 @@ fn prepared(act: ActId) -> Record {
             node: None,
             zone: None,
             owner: None,
+            instance: None,
         },
         note: serde_json::json!({ "replicas": 3 }),
     }

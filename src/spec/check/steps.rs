@@ -20,6 +20,7 @@ pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
         fields(step, found);
         arguments(step, found);
         namespaces(parts, step, found);
+        account(parts, step, found);
     }
     limits(parts, found);
 }
@@ -52,6 +53,22 @@ fn fields(step: &Part<'_, Step>, found: &mut Vec<Diagnostic>) {
             .hint("remove `expect`; only an eviction is refused, by a disruption budget"),
         );
     }
+}
+
+/// A fault that acts on AWS needs to know on which account.
+fn account(parts: &Parts<'_>, step: &Part<'_, Step>, found: &mut Vec<Diagnostic>) {
+    if parts.spec.get("aws").is_some() || step.value.fault.cloud_permissions().is_empty() {
+        return;
+    }
+    let key = step.value.fault.about().key;
+    found.push(
+        Diagnostic::error(
+            Code::MissingField,
+            step.key(key),
+            format!("`{key}` acts on AWS, and nothing says on which account"),
+        )
+        .hint("add `aws: {account: \"123456789012\", region: us-east-1, cluster: NAME}` under `spec`"),
+    );
 }
 
 /// What the fault itself says of its arguments.

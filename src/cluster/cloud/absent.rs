@@ -1,0 +1,73 @@
+//! What stands in the cloud's place when the cargo feature `aws` is off: a type of which there is no value.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Activity, CloudError, Group, Instance, Subnet, Wanted};
+use crate::cluster::{ConnectError, Expiry, Leash, Ledger};
+use crate::record::AwsId;
+
+/// An account that can't be opened.
+#[derive(Debug, Clone)]
+pub enum Cloud {}
+
+impl Cloud {
+    /// Always refuses.
+    ///
+    /// # Errors
+    ///
+    /// Always.
+    pub async fn connect(_: &Wanted, _: Ledger, _: Leash) -> Result<Self, ConnectError> {
+        Err(ConnectError::new(
+            "this binary was built without AWS, and the experiment acts on an AWS account",
+            "build it with the cargo feature `aws`, which is on by default",
+        ))
+    }
+
+    /// Never called.
+    #[must_use]
+    pub const fn id(&self) -> &AwsId {
+        match *self {}
+    }
+
+    /// Never called.
+    #[must_use]
+    pub const fn expiry(&self) -> Option<&Expiry> {
+        match *self {}
+    }
+}
+
+/// The methods of a value that does not exist.
+macro_rules! never {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)+) => {
+        impl Cloud {
+            $(
+                /// Never called.
+                ///
+                /// # Errors
+                ///
+                /// Never: there is no value of this type.
+                pub async fn $name(&self, $($argument: $type),*) -> Result<$answer, CloudError> {
+                    $(let _ = $argument;)*
+                    match *self {}
+                }
+            )+
+        }
+    };
+}
+
+never! {
+    groups() -> Vec<Group>;
+    group(name: &str) -> Option<Group>;
+    suspend(name: &str, processes: &BTreeSet<String>) -> ();
+    resume(name: &str, processes: &BTreeSet<String>) -> ();
+    set_subnets(name: &str, subnets: &BTreeSet<String>) -> ();
+    tag(name: &str, tags: &BTreeMap<String, String>) -> ();
+    untag(name: &str, keys: &BTreeSet<String>) -> ();
+    is_refreshing(name: &str) -> bool;
+    activities(name: &str) -> Vec<Activity>;
+    instances(ids: &[String]) -> Vec<Instance>;
+    is_protected(id: &str) -> bool;
+    terminate(id: &str, power_loss: bool, dry_run: bool) -> ();
+    scale_in(id: &str) -> ();
+    subnets(ids: &[String]) -> Vec<Subnet>;
+}

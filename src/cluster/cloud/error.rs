@@ -1,0 +1,155 @@
+//! What goes wrong with a call to the cloud, and which calls are worth another try.
+
+use std::time::Duration;
+
+/// Tries of one call.
+const ATTEMPTS: u32 = 8;
+/// Pause after the first failed try; doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// Codes that say: later. The last three are Auto Scaling's for "this group is busy", which the SDK does not count as throttling.
+const LATER: [&str; 12] = [
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "EC2ThrottledException",
+    "BandwidthLimitExceeded",
+    "ScalingActivityInProgress",
+    "ResourceContention",
+    "ResourceInUse",
+];
+/// Codes that say: you may not.
+const DENIED: [&str; 4] = ["UnauthorizedOperation", "AccessDenied", "AccessDeniedException", "AuthorizationError"];
+/// Codes that say: who are you?
+const UNKNOWN_CALLER: [&str; 8] = [
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "RequestExpired",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "AuthFailure",
+    "SignatureDoesNotMatch",
+    "InvalidAccessKeyId",
+];
+
+/// A call that was refused, or not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{action}: {}{message}", .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default())]
+pub struct CloudError {
+    /// `service:Action`, as IAM writes it.
+    pub action: String,
+    /// The service's code; `None` without an answer.
+    pub code: Option<String>,
+    /// In words.
+    pub message: String,
+    /// The HTTP status; `None` without an answer.
+    pub status: Option<u16>,
+    /// Whether it was stopped here, before it was sent.
+    pub unsent: bool,
+}
+
+impl CloudError {
+    /// Whether the same call may be tried again with hope: throttled, a busy group, unavailable, no answer.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        let later = self
+            .code
+            .as_deref()
+            .is_some_and(|code| LATER.contains(&code) || code.ends_with("Fault") && self.status >= Some(500));
+        !self.unsent && (later || self.status.is_none_or(|status| status >= 500 || status == 429))
+    }
+
+    /// Whether the caller may not do this.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| DENIED.contains(&code))
+    }
+
+    /// Whether the credentials are not accepted, or no longer.
+    #[must_use]
+    pub fn is_unknown_caller(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| UNKNOWN_CALLER.contains(&code))
+    }
+
+    /// Whether a dry run was answered with "it would have been done".
+    #[must_use]
+    pub fn would_succeed(&self) -> bool {
+        self.code.as_deref() == Some("DryRunOperation")
+    }
+}
+
+/// Calls up to [`ATTEMPTS`] times while the answer is a transient error, with a growing pause between: some twenty seconds in all,
+/// because the services throttle a whole account at a time and others drain the same bucket.
+pub(super) async fn again<T, F>(mut call: impl FnMut() -> F) -> Result<T, CloudError>
+where
+    F: Future<Output = Result<T, CloudError>>,
+{
+    let mut pause = FIRST_PAUSE;
+    let mut attempt = 1;
+    loop {
+        match call().await {
+            Err(e) if e.is_transient() && attempt < ATTEMPTS => {
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+                attempt += 1;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: &str, status: u16) -> CloudError {
+        CloudError {
+            action: "autoscaling:SuspendProcesses".into(),
+            code: Some(code.into()),
+            message: "Rate exceeded".into(),
+            status: Some(status),
+            unsent: false,
+        }
+    }
+
+    #[test]
+    fn tells_what_a_retry_may_change() {
+        for (code, status) in
+            [("Throttling", 400), ("RequestLimitExceeded", 503), ("ScalingActivityInProgress", 400), ("", 500)]
+        {
+            assert!(error(code, status).is_transient(), "{code}");
+        }
+        for (code, status) in [("ValidationError", 400), ("AccessDenied", 403), ("DryRunOperation", 412)] {
+            assert!(!error(code, status).is_transient(), "{code}");
+        }
+        let silent = CloudError { code: None, status: None, ..error("", 0) };
+        assert!(silent.is_transient());
+        assert!(!CloudError { unsent: true, ..silent }.is_transient(), "what the leash holds back stays held back");
+        assert_eq!(error("Throttling", 400).to_string(), "autoscaling:SuspendProcesses: Throttling: Rate exceeded");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_again_while_there_is_hope() {
+        let began = tokio::time::Instant::now();
+        let mut tries = 0;
+        let answer = again(|| {
+            tries += 1;
+            let answer = if tries < 4 { Err(error("Throttling", 400)) } else { Ok(tries) };
+            async move { answer }
+        });
+        assert_eq!(answer.await, Ok(4));
+        assert_eq!(began.elapsed().as_millis() / 10, (250 + 500 + 1000) / 10);
+        let mut tries = 0;
+        let answer: Result<(), _> = again(|| {
+            tries += 1;
+            async { Err(error("ValidationError", 400)) }
+        })
+        .await;
+        assert!(answer.is_err() && tries == 1);
+    }
+}

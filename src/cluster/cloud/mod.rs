@@ -1,0 +1,32 @@
+//! The cloud behind the cluster: Auto Scaling groups and instances, in the few words that faults need of them.
+//!
+//! The rest of the program knows AWS by the plain types of this module. The SDK, whose EC2 crate takes minutes to compile, is used
+//! in `aws` alone, and left out together with the cargo feature of that name.
+
+#[cfg(not(feature = "aws"))]
+mod absent;
+#[cfg(feature = "aws")]
+mod aws;
+mod error;
+mod form;
+mod types;
+
+#[cfg(not(feature = "aws"))]
+pub use absent::Cloud;
+#[cfg(feature = "aws")]
+pub use aws::Cloud;
+pub use error::CloudError;
+#[cfg(feature = "aws")]
+use error::again;
+pub use types::{Activity, Group, Instance, Member, Subnet};
+
+/// What is asked for when a cloud is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The account that the credentials must belong to.
+    pub account: String,
+    /// Region.
+    pub region: String,
+    /// Name of the cluster in the tag `kubernetes.io/cluster/NAME`.
+    pub cluster: String,
+}

@@ -1,0 +1,139 @@
+//! The least of AWS that a plan needs, as an IAM policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Plan, PlannedStep};
+use crate::fault::CloudScope;
+use crate::record::AwsId;
+use crate::spec::Experiment;
+
+/// Keys of the tags that a group's undo note is made of: nothing else may be tagged.
+const OUR_TAGS: &str = "squall.dev/*";
+
+/// One action of AWS with its reason.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CloudRule {
+    /// `service:Action`.
+    pub action: String,
+    /// What it is called on, as ARNs.
+    pub resources: BTreeSet<String>,
+    /// What it is needed for.
+    pub why: String,
+    /// Whether the plan could find out that it is allowed: by calling it, or by a dry run. Auto Scaling has none.
+    pub verified: bool,
+}
+
+/// What a run of this experiment calls of AWS, each action once. `steps` are the resolved ones.
+pub(super) fn needed(experiment: &Experiment, aws: Option<&AwsId>, steps: &[PlannedStep]) -> Vec<CloudRule> {
+    let Some(aws) = aws else { return Vec::new() };
+    let mut rules: BTreeMap<&str, CloudRule> = BTreeMap::new();
+    for step in &experiment.spec.method {
+        let planned = steps.iter().find(|planned| planned.name == step.name.as_str());
+        for permission in step.fault.cloud_permissions() {
+            let rule = rules.entry(permission.action).or_insert_with(|| CloudRule {
+                action: permission.action.to_owned(),
+                resources: BTreeSet::new(),
+                why: permission.why.to_owned(),
+                verified: permission.on == CloudScope::All || permission.action.starts_with("ec2:"),
+            });
+            rule.resources.extend(resources(permission.on, aws, planned));
+            if !rule.why.split("; ").any(|why| why == permission.why) {
+                rule.why = format!("{}; {}", rule.why, permission.why);
+            }
+        }
+    }
+    rules.into_values().collect()
+}
+
+fn resources(on: CloudScope, aws: &AwsId, planned: Option<&PlannedStep>) -> Vec<String> {
+    let AwsId { account, region, .. } = aws;
+    // `aws`, `aws-cn`, `aws-us-gov`: the caller's own ARN says in which of them this is.
+    let partition = aws.caller.split(':').nth(1).unwrap_or("aws");
+    let targets = planned.map_or(&[][..], |step| &step.targets);
+    match on {
+        CloudScope::All => vec!["*".to_owned()],
+        // A group's ARN holds an id that nobody knows beforehand.
+        CloudScope::Group => targets
+            .iter()
+            .filter(|target| target.kind == "group")
+            .map(|group| {
+                format!(
+                    "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{}",
+                    group.name
+                )
+            })
+            .collect(),
+        // Instances are replaced between the policy and the run: which ones is said by the condition on their tag.
+        CloudScope::Instance => vec![format!("arn:{partition}:ec2:{region}:{account}:instance/*")],
+    }
+}
+
+/// The policy document: reads on everything, because IAM can't say less of a list, and each change on the plan's own groups, or on
+/// instances that carry the cluster's tag.
+#[must_use]
+pub fn iam(plan: &Plan) -> String {
+    let mut statements: BTreeMap<(BTreeSet<String>, String), Vec<&CloudRule>> = BTreeMap::new();
+    for rule in &plan.cloud {
+        let condition = condition(rule, plan.cluster.aws.as_ref());
+        statements.entry((rule.resources.clone(), condition.to_string())).or_default().push(rule);
+    }
+    let statements: Vec<Value> = statements
+        .into_iter()
+        .map(|((resources, condition), rules)| {
+            let actions: Vec<&str> = rules.iter().map(|rule| rule.action.as_str()).collect();
+            let mut statement = json!({"Effect": "Allow", "Action": actions, "Resource": resources});
+            let condition: Value = serde_json::from_str(&condition).unwrap_or_default();
+            if condition.as_object().is_some_and(|condition| !condition.is_empty()) {
+                statement["Condition"] = condition;
+            }
+            statement
+        })
+        .collect();
+    let policy = json!({"Version": "2012-10-17", "Statement": statements});
+    // A value of texts, lists and maps can always be written.
+    serde_json::to_string_pretty(&policy).unwrap_or_default()
+}
+
+fn condition(rule: &CloudRule, aws: Option<&AwsId>) -> Value {
+    let mut condition = Map::new();
+    if let Some(aws) = aws
+        && !rule.resources.contains("*")
+    {
+        condition.insert("Null".to_owned(), json!({ format!("aws:ResourceTag/{}", aws.tag()): "false" }));
+        if matches!(rule.action.as_str(), "autoscaling:CreateOrUpdateTags" | "autoscaling:DeleteTags") {
+            condition.insert("ForAllValues:StringLike".to_owned(), json!({"aws:TagKeys": OUR_TAGS}));
+        }
+    }
+    Value::Object(condition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::{experiment, pod, step};
+    use crate::record::Target;
+
+    #[test]
+    fn a_policy_names_the_plans_groups_and_nothing_wider() {
+        let held = r#"[{"name": "h", "asgSuspend": {"groups": {"names": ["workers-a"]}, "processes": ["Launch"]}}]"#;
+        let aws = AwsId {
+            account: "123456789012".into(),
+            region: "eu-west-1".into(),
+            cluster: "shop".into(),
+            caller: "arn:aws-cn:sts::123456789012:assumed-role/ci/x".into(),
+            endpoints: Vec::new(),
+        };
+        let group = Target { kind: "group".into(), namespace: String::new(), ..pod("", "workers-a") };
+        let steps = vec![step("h", 0, vec![group])];
+        let mut plan = crate::plan::tests::plan(steps.clone());
+        plan.cloud = needed(&experiment(held), Some(&aws), &steps);
+        plan.cluster.aws = Some(aws);
+        insta::assert_snapshot!(iam(&plan));
+        let unverified: Vec<&str> = plan.cloud.iter().filter(|r| !r.verified).map(|r| r.action.as_str()).collect();
+        assert_eq!(unverified.len(), 4, "{unverified:?}");
+    }
+}
