@@ -31,7 +31,7 @@ class Cloud:
         self.activities = Activities()
         self.moto = Moto()
         self.machines = Machines(list(ZONES))
-        self.ready: frozenset[str] = frozenset()  # instances whose Node is Ready
+        self.nodes: dict[str, bool] = {}  # by instance: whether its Node is Ready
         self.reconciler = Reconciler(self)
         self._ended: dict[str, float] = {}  # terminated instances, and when
         shim.install(
@@ -53,7 +53,7 @@ class Cloud:
     def _obey(self) -> None:
         for want in self.machines.wanted(self.moto.states()):
             self.machines.report({str(want["instance"]): str(want["want"])})
-        self.ready = frozenset(one.instance for one in self.machines.by_instance.values() if one.power == "on")
+        self.nodes = {one.instance: one.power == "on" for one in self.machines.by_instance.values() if one.power != "gone"}
 
     def _advance(self) -> None:
         """Instances follow their machines."""
@@ -81,7 +81,7 @@ class Cloud:
 
     def is_ready(self, instance: str) -> bool:
         """Whether its Node is."""
-        return instance in self.ready
+        return self.nodes.get(instance, False)
 
     def check_capacity(self, zone: str, count: int, kind: str) -> None:
         """Whether a zone has room, or what EC2 says when not."""
@@ -154,12 +154,12 @@ class Cloud:
             return {"groups": groups, "machines": machines, "cuts": self.cuts(), "settled": self.settled()}
 
     def settled(self) -> bool:
-        """Whether every group has what it wants and every machine is a Ready node of a group."""
+        """Whether every group has what it wants, on Ready nodes, and there are no other machines or nodes."""
         members = {member.id for group in self.moto.groups() for member in group.members}
         return (
             all(self.reconciler.settled(group) for group in self.moto.groups())
-            and members == set(self.machines.by_instance)
-            and all(self.is_ready(instance) for instance in members)
+            and members == set(self.machines.by_instance) == set(self.nodes)
+            and all(self.nodes.values())
         )
 
     def reset(self) -> None:

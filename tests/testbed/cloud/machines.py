@@ -35,6 +35,7 @@ class Machines:
     def __init__(self, zones: list[str]) -> None:
         self.zones = zones
         self.by_instance: dict[str, Machine] = {}
+        self._left: list[int] = []  # places that machines left, the latest last
 
     def slots(self, zone: str) -> list[int]:
         """A zone's places."""
@@ -42,11 +43,12 @@ class Machines:
         return [first + turn * len(self.zones) for turn in range(SLOTS_PER_ZONE)]
 
     def free(self, zone: str) -> list[int]:
-        """A zone's places where nothing is."""
+        """A zone's places where nothing is, the one that was left longest ago first: what was there stays silent for a while."""
         if zone not in self.zones:
             return []
         taken = {machine.slot for machine in self.by_instance.values()}
-        return [slot for slot in self.slots(zone) if slot not in taken]
+        there = [slot for slot in self.slots(zone) if slot not in taken]
+        return sorted(there, key=lambda slot: self._left.index(slot) if slot in self._left else -1)
 
     def take(self, instance: str, zone: str, slot: int, kind: str) -> Machine:
         """Gives the place to an instance."""
@@ -56,7 +58,9 @@ class Machines:
 
     def release(self, instance: str) -> None:
         """The machine is gone, its place is free."""
-        self.by_instance.pop(instance, None)
+        machine = self.by_instance.pop(instance, None)
+        if machine:
+            self._left = [slot for slot in self._left if slot != machine.slot] + [machine.slot]
 
     def report(self, powers: dict[str, str]) -> None:
         """What the bridge found, by instance."""

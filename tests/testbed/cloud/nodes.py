@@ -79,7 +79,7 @@ class Controller:
         while True:
             try:
                 nodes = self.cluster.nodes()
-                self.cloud.ready = frozenset(instance_of(node) for node in nodes if is_ready(node))
+                self.cloud.nodes = {instance_of(node): is_ready(node) for node in nodes}
                 if time.monotonic() >= due:
                     due = time.monotonic() + PERIOD
                     self._care(nodes)
