@@ -4,13 +4,13 @@
 #
 # The first process of one node, in the node's own namespaces. When it dies, everything on the node dies with it.
 # testbed.sh starts it, with in the environment:
-#   NODE number, HOME_DIR and BUILD (where disks and binaries are), CNI_DIR, ADDRESS, ZONE, PROVIDER_ID,
+#   NODE number and NAME, HOME_DIR and BUILD (where disks and binaries are), CNI_DIR, ADDRESS, ZONE, INSTANCE_TYPE, PROVIDER_ID,
 #   FAST (yes: tell the node's state more often), CGROUPS (the directories of this node's cgroups)
 set -euo pipefail
 
 BIN=$BUILD/bin
 BED=$HOME_DIR/bed
-DISK=$BED/node$NODE
+DISK=$BED/$NAME
 
 # Joined before the cgroup namespace is made, whose root is where its maker is. 0 means "me".
 if [ "${1:-}" != "--joined" ]; then
@@ -18,7 +18,7 @@ if [ "${1:-}" != "--joined" ]; then
   exec unshare --cgroup "$0" --joined
 fi
 
-hostname "node$NODE"
+hostname "$NAME"
 mount --make-rprivate /
 
 mount_cgroups() {
@@ -133,18 +133,40 @@ import_images() {
   done
 }
 
+# Processes besides this one that still run; the builtin's read starts none.
+anybody_left() {
+  local file line
+  for file in /proc/[0-9]*/stat; do
+    [ "$file" = /proc/1/stat ] && continue
+    { read -r line <"$file"; } 2>/dev/null || continue
+    [[ ${line##*) } == Z* ]] || return 0
+  done
+  return 1
+}
+
+# SIGTERM to the first process: the machine shuts down as an operating system does. Everybody is asked to end, those who start
+# services again too; who is not done in time ends with this process.
+shut_down() {
+  local end=$((SECONDS + 10))
+  trap '' TERM
+  kill -TERM -1
+  while anybody_left && ((SECONDS < end)); do sleep 0.1; done
+  exit 0
+}
+trap shut_down TERM
+
 mount_cgroups
 mount_disk
 kernel_settings
 write_configuration
 supervise "$DISK/containerd.log" containerd -c /run/containerd.toml &
 supervise "$DISK/proxy.log" "$BIN/kube-proxy" --kubeconfig="$BED/proxy.kubeconfig" --proxy-mode=iptables \
-  --cluster-cidr=10.244.0.0/16 --hostname-override="node$NODE" --conntrack-max-per-core=0 --conntrack-min=0 \
+  --cluster-cidr=10.244.0.0/16 --hostname-override="$NAME" --conntrack-max-per-core=0 --conntrack-min=0 \
   --conntrack-tcp-timeout-established=0 --conntrack-tcp-timeout-close-wait=0 &
 until ctr version >/dev/null 2>&1; do sleep 0.1; done
 import_images
-supervise "$DISK/kubelet.log" "$BIN/kubelet" --config=/run/kubelet.yaml --kubeconfig="$BED/node$NODE.kubeconfig" \
-  --hostname-override="node$NODE" --node-ip="$ADDRESS" \
-  --node-labels="topology.kubernetes.io/zone=$ZONE,topology.kubernetes.io/region=${ZONE%[a-z]}" &
+supervise "$DISK/kubelet.log" "$BIN/kubelet" --config=/run/kubelet.yaml --kubeconfig="$DISK/kubeconfig" \
+  --hostname-override="$NAME" --node-ip="$ADDRESS" \
+  --node-labels="topology.kubernetes.io/zone=$ZONE,topology.kubernetes.io/region=${ZONE%[a-z]}${INSTANCE_TYPE:+,node.kubernetes.io/instance-type=$INSTANCE_TYPE}" &
 # The shell stays as the first process: it buries the orphans that containerd leaves behind.
 wait

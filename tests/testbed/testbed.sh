@@ -7,6 +7,10 @@
 #   testbed.sh build              compile everything from Go modules; at once when that has been done
 #   testbed.sh up [--nodes N] [--zones a,b,c] [--fast-node-monitor]
 #                                 start a bed (3 nodes in us-east-1a, b, c), or mend the one that is there
+#   testbed.sh up --cloud [--fast-node-monitor]
+#                                 the same with AWS's API around it: 6 nodes, instances of four Auto Scaling groups
+#   testbed.sh cloud faults [JSON] | calls | state | wait [SECONDS] | reset
+#                                 make AWS's API fail, see what it was asked, put everything back
 #   testbed.sh exec CMD...        run CMD where the runner's place is: in the cluster's network, with KUBECONFIG set
 #   testbed.sh kubeconfig         print the path of the admin's kubeconfig
 #   testbed.sh status             0 when all is well, 1 when something is not, 3 when no bed is up
@@ -22,7 +26,7 @@
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in common host build control node logs; do
+for part in common host build control node cloud logs; do
   # shellcheck source=/dev/null # shellcheck is run on each by itself
   source "$HERE/lib/$part.sh"
 done
@@ -35,7 +39,7 @@ usage() {
 # ---- up ----
 
 # Options that were given, for the comparison with the bed that is there.
-WANT_NODES="" WANT_ZONES="" WANT_FAST=""
+WANT_NODES="" WANT_ZONES="" WANT_FAST="" WANT_CLOUD=""
 
 parse_up() {
   while (($#)); do
@@ -45,10 +49,14 @@ parse_up() {
       --zones) WANT_ZONES=${2:-} && shift ;;
       --zones=*) WANT_ZONES=${1#*=} ;;
       --fast-node-monitor) WANT_FAST=yes ;;
+      --cloud) WANT_CLOUD=yes ;;
       *) fail "up: unknown option $1" ;;
     esac
     shift || fail "up: the last option lacks its value"
   done
+  if [ -n "$WANT_CLOUD" ] && [ -n "$WANT_NODES$WANT_ZONES" ]; then
+    fail "up: with --cloud, nodes and zones are those of its Auto Scaling groups"
+  fi
   [[ ${WANT_NODES:-3} =~ ^([1-9]|[12][0-9]|30)$ ]] || fail "up: --nodes is a number from 1 to 30"
   [[ ${WANT_ZONES:-a} =~ ^[a-z0-9-]+(,[a-z0-9-]+)*$ ]] || fail "up: --zones is a list such as us-east-1a,us-east-1b"
 }
@@ -77,6 +85,7 @@ up() {
   remove_bed
   check_host || fail "this machine lacks what is named above"
   build
+  if [ -n "$WANT_CLOUD" ]; then build_cloud; fi
   began=$SECONDS
   start_bed
   say "up in $((SECONDS - began)) s: $(setting nodes) nodes in $(setting zones)"
@@ -88,8 +97,9 @@ compare_options() {
   if [ -n "$WANT_NODES" ] && [ "$WANT_NODES" != "$(setting nodes)" ]; then asked+=" --nodes $WANT_NODES"; fi
   if [ -n "$WANT_ZONES" ] && [ "$WANT_ZONES" != "$(setting zones)" ]; then asked+=" --zones $WANT_ZONES"; fi
   if [ -n "$WANT_FAST" ] && [ "$WANT_FAST" != "$(setting fast)" ]; then asked+=" --fast-node-monitor"; fi
+  if [ -n "$WANT_CLOUD" ] && ! has_cloud; then asked+=" --cloud"; fi
   if [ -n "$asked" ]; then
-    fail "a bed is up with $(setting nodes) nodes in $(setting zones), fast node monitor: $(setting fast); for$asked, run down first"
+    fail "a bed is up with $(setting nodes) nodes in $(setting zones), fast node monitor: $(setting fast), cloud: $(setting cloud); for$asked, run down first"
   fi
   if [ "$(setting build)" != "$(build_dir)" ]; then say "the bed that is up runs an older build: down and up for the new one"; fi
 }
@@ -100,11 +110,19 @@ leftovers() {
 
 start_bed() {
   local i
-  mkdir -p "$STATE/pid" "$STATE/off" "$STATE/provider" "$LOGS"
+  mkdir -p "$STATE"/{pid,off,provider,name,type} "$LOGS"
   echo "$HOME_DIR" >"$STATE/home"
   build_dir >"$STATE/build"
+  echo "${WANT_CLOUD:-no}" >"$STATE/cloud"
+  if has_cloud; then
+    venv_dir >"$STATE/venv"
+    WANT_NODES=$CLOUD_NODES
+    echo "$CLOUD_SLOTS" >"$STATE/slots"
+  else
+    echo "${WANT_NODES:-3}" >"$STATE/slots"
+  fi
   echo "${WANT_NODES:-3}" >"$STATE/nodes"
-  echo "${WANT_ZONES:-us-east-1a,us-east-1b,us-east-1c}" >"$STATE/zones"
+  echo "${WANT_ZONES:-$CLOUD_ZONES}" >"$STATE/zones"
   echo "${WANT_FAST:-no}" >"$STATE/fast"
   make_mount_points
   network_up
@@ -115,7 +133,12 @@ start_bed() {
   start_apiserver
   await_api || exit 1
   start_first_proxy
-  for i in $(seq "$(setting nodes)"); do power_on "$i"; done
+  if has_cloud; then
+    start_cloud
+    start_bridge
+  else
+    for i in $(seq "$(setting nodes)"); do power_on "$i"; done
+  fi
   start_controllers
   start_scheduler
   # Only once all nodes are there, or both of CoreDNS's pods would share the first one.
@@ -126,7 +149,7 @@ start_bed() {
   touch "$STATE/ready"
 }
 
-await_nodes() { wait_for 120 "all nodes to be Ready (see $BED/node1/kubelet.log)" all_nodes_ready; }
+await_nodes() { wait_for 120 "all nodes to be Ready (see $BED/node*/kubelet.log)" all_nodes_ready; }
 
 await_bed() {
   await_nodes &&
@@ -156,6 +179,11 @@ mend() {
       await_api || return 1
     fi
   done
+  if has_cloud; then
+    mend_cloud || return 1
+    await_bed
+    return
+  fi
   for i in $(seq "$(setting nodes)"); do
     alive "node$i" && continue
     say "node$i is off: starting it"
@@ -164,6 +192,20 @@ mend() {
     wait_for 90 "node$i's kubelet" node_serves "$i" || return 1
   done
   await_bed
+}
+
+# What is wrong with its machines the cloud puts right itself; but what it knows is gone with its process.
+mend_cloud() {
+  if dead cloud; then
+    say "the cloud is dead"
+    return 1
+  fi
+  if dead bridge; then
+    say "the bridge is dead: starting it"
+    start_bridge
+  fi
+  say "putting the cloud's groups back"
+  (cloud reset)
 }
 
 # ---- down ----
@@ -184,6 +226,7 @@ down() {
 remove_bed() {
   local file name dir
   if bed_exists; then
+    stop_bridge || fail "the bridge does not end"
     # All at once first: one by one, each would spend its last seconds on missing the others.
     for file in "$STATE"/pid/*; do
       name=${file##*/}
@@ -238,7 +281,7 @@ main() {
     *) ((EUID == 0)) || fail "missing: root, for network namespaces and cgroups (try sudo)" ;;
   esac
   case $verb in
-    build) build ;;
+    build) build && build_cloud ;;
     image) (($# > 4)) || usage && image "$@" ;;
     up) up "$@" ;;
     down) down ;;
@@ -247,6 +290,7 @@ main() {
     exec) (($#)) || usage && need_bed && enter "$@" ;;
     power-off) change_power off "$@" ;;
     power-on) change_power on "$@" ;;
+    cloud) (($#)) || usage && need_bed && cloud "$@" ;;
     api-stop) change_api stop ;;
     api-start) change_api start ;;
     load) (($# == 1)) || usage && need_bed && load "$1" ;;

@@ -92,7 +92,7 @@ stop() { # NAME: kills the daemon and waits until it is gone
 
 bed_exists() { [ -d "$STATE/pid" ]; }
 bed_ready() { [ -e "$STATE/ready" ]; }
-setting() { cat "$STATE/$1"; } # nodes, zones, fast, build, home
+setting() { cat "$STATE/$1"; } # nodes, slots, zones, fast, build, home, cloud, venv
 
 # A bed is worked on from the home that it was started from: certificates and disks are there.
 check_home() {
@@ -107,9 +107,10 @@ need_bed() {
 }
 
 need_node() { # NUMBER
-  if ! [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || (($1 > $(setting nodes))); then
-    fail "say which node: a number from 1 to $(setting nodes)"
+  if ! [[ ${1:-} =~ ^[1-9][0-9]*$ ]] || (($1 > $(setting slots))); then
+    fail "say which node: a number from 1 to $(setting slots)"
   fi
+  if has_cloud && ! [ -e "$STATE/name/node$1" ]; then fail "no instance has the place of node$1 now"; fi
 }
 
 # take_lock VERB: one testbed.sh at a time changes the bed; another waits, and says for whom. Held until this process ends.
@@ -122,10 +123,15 @@ take_lock() {
   echo "testbed.sh $1, process $$" >"$LOCK"
 }
 
-# enter COMMAND...: becomes it at the runner's place: in the cluster's network, with its DNS, kubectl in PATH. Nothing stays
-# between our caller and the command, so that signals reach it.
+# enter COMMAND...: becomes it at the runner's place: in the cluster's network, with its DNS, kubectl in PATH, and the way to the
+# cloud if there is one. Nothing stays between our caller and the command, so that signals reach it.
 enter() {
-  exec ip netns exec "$NET" env KUBECONFIG="$BED/admin.kubeconfig" PATH="$(setting build)/bin:$PATH" "$@"
+  local aws=()
+  if has_cloud; then
+    aws=(AWS_ENDPOINT_URL="$CLOUD_ENDPOINT" AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID="${AWS_ACCESS_KEY_ID:-testbed}"
+      AWS_SECRET_ACCESS_KEY="${AWS_SECRET_ACCESS_KEY:-testbed}" AWS_EC2_METADATA_DISABLED=true)
+  fi
+  exec ip netns exec "$NET" env KUBECONFIG="$BED/admin.kubeconfig" PATH="$(setting build)/bin:$PATH" "${aws[@]}" "$@"
 }
 
 inside() { (enter "$@"); }

@@ -10,7 +10,15 @@ ETCD_DATA=/dev/shm/squall-etcd # in memory: a bed has nothing to lose, and no di
 
 # Links have addresses that follow from their number, because every neighbour is told them for good (see neighbours).
 mac() { printf '02:53:51:00:00:%02x' "$1"; }
-address() { echo "$SUBNET.$((10 + $1))"; } # of a node
+address() { # of a node; in a cloud, of its zone's subnet
+  local zones
+  if has_cloud; then
+    IFS=, read -ra zones <<<"$(setting zones)"
+    echo "${SUBNET%.*}.$((16 * (($1 - 1) % ${#zones[@]} + 1))).$((10 + $1))"
+  else
+    echo "$SUBNET.$((10 + $1))"
+  fi
+}
 
 # The namespace that the whole cluster hides in: a bridge with every node on it, and no way out.
 network_up() {
@@ -33,7 +41,7 @@ network_up() {
 # machine is then just silent; on a plain switch, its neighbours would say "no route to host" after three seconds.
 neighbours() {
   local i
-  for i in $(seq 0 "$(setting nodes)"); do
+  for i in $(seq 0 "$(setting slots)"); do
     [ "$i" = "$3" ] && continue
     echo "neigh replace $(if [ "$i" = 0 ]; then echo "$SUBNET.1"; else address "$i"; fi) lladdr $(mac "$i") dev $2 nud permanent"
   done | ip -n "$1" -batch -
@@ -62,10 +70,16 @@ users() {
     echo "$(token controllers),system:kube-controller-manager,controllers,"
     echo "$(token scheduler),system:kube-scheduler,scheduler,"
     echo "$(token proxy),system:kube-proxy,proxy,"
+    echo "$(token cloud),system:cloud-controller-manager,cloud,system:masters"
     for i in $(seq "$(setting nodes)"); do echo "$(token "node$i"),system:node:node$i,node$i,system:nodes"; done
   } >"$BED/tokens.csv"
   write_kubeconfig admin controllers scheduler proxy
-  for i in $(seq "$(setting nodes)"); do write_kubeconfig "node$i"; done
+  has_cloud && return # its machines get theirs when they come
+  for i in $(seq "$(setting nodes)"); do
+    mkdir -p "$BED/node$i"
+    write_kubeconfig "node$i"
+    mv "$BED/node$i.kubeconfig" "$BED/node$i/kubeconfig"
+  done
 }
 
 write_kubeconfig() { # USER...

@@ -30,6 +30,7 @@ missing_packages() {
   {
     for command in "${!PACKAGE[@]}"; do have "$command" || echo "${PACKAGE[$command]}"; done
     cni_dir >/dev/null || echo containernetworking-plugins
+    if [ -n "${NEED_PYTHON:-}" ]; then python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv; fi
   } | sort -u
 }
 

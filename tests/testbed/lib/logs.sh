@@ -6,15 +6,16 @@
 
 # logs DIR: everything that helps to understand a failure; works on a half-started bed too.
 logs() {
-  local dir=$1 i
+  local dir=$1 disk name
   check_home
   [ -d "$LOGS" ] || fail "there is no bed, hence no logs"
   mkdir -p "$dir/cluster" "$dir/network"
   cp -r "$LOGS" "$dir/control-plane"
-  for i in $(seq "$(setting nodes)"); do
-    mkdir -p "$dir/node$i"
-    cp "$BED/node$i"/*.log "$dir/node$i/" 2>/dev/null || true
-    cp -r "$BED/node$i/log/pods" "$dir/node$i/pods" 2>/dev/null || true
+  for disk in "$BED"/node*/; do
+    name=$(basename "$disk")
+    mkdir -p "$dir/$name"
+    cp "$disk"/*.log "$dir/$name/" 2>/dev/null || true
+    cp -r "$disk/log/pods" "$dir/$name/pods" 2>/dev/null || true
   done
   bed_status >"$dir/status.txt" 2>&1 || true
   cluster_state "$dir/cluster"
@@ -50,7 +51,12 @@ network_state() { # DIR
 
 components() { # their names, as pids and logs have them
   echo etcd apiserver controllers scheduler proxy
-  seq -f 'node%g' "$(setting nodes)"
+  if has_cloud; then
+    echo cloud bridge
+    find "$STATE/name" -type f -printf '%f\n' | sort -V # only places that an instance has
+  else
+    seq -f 'node%g' "$(setting nodes)"
+  fi
 }
 
 # bed_status: prints how the bed stands; 0 when all is well, 1 when something is not, 3 when no bed is up.
@@ -63,7 +69,7 @@ bed_status() {
   bed_ready || { echo "half started: up starts it over" && well=1; }
   echo "home     $(setting home)"
   echo "build    $(setting build)"
-  echo "nodes    $(setting nodes) in $(setting zones); fast node monitor: $(setting fast)"
+  echo "nodes    $(setting nodes) in $(setting zones); fast node monitor: $(setting fast); cloud: $(setting cloud)"
   for name in $(components); do
     if alive "$name"; then
       printf '%-12s process %s\n' "$name" "$(pid_of "$name")"

@@ -13,6 +13,9 @@ zone_of() { # NODE: the zones in turn
   echo "${zones[($1 - 1) % ${#zones[@]}]}"
 }
 
+# In a cloud, a place has a name only while an instance has it.
+node_name() { cat "$STATE/name/node$1" 2>/dev/null || has_cloud || echo "node$1"; }
+
 make_mount_points() {
   local dir
   for dir in $MOUNT_POINTS; do
@@ -84,7 +87,7 @@ node_network() { # NODE: made anew at every start, for a machine that boots has 
     echo "addr add $(address "$i")/16 dev eth0"
     echo "link set eth0 up"
     echo "route add default via $SUBNET.1"
-    for j in $(seq "$(setting nodes)"); do
+    for j in $(seq "$(setting slots)"); do
       [ "$j" = "$i" ] || echo "route add 10.244.$j.0/24 via $(address "$j")"
     done
   } | ip -n "$name" -batch -
@@ -93,7 +96,7 @@ node_network() { # NODE: made anew at every start, for a machine that boots has 
 }
 
 power_on() { # NODE
-  local i=$1 provider
+  local i=$1 name provider
   if alive "node$i"; then
     say "node$i is on"
     return
@@ -102,14 +105,17 @@ power_on() { # NODE
   wait_for 15 "the end of what ran on node$i" cgroups_gone "$i" || return 1
   make_cgroups "$i"
   node_network "$i"
-  mkdir -p "$BED/node$i"
+  if [ -n "${CUT:-}" ]; then cut_off "$i" "$CUT"; fi
+  name=$(node_name "$i")
+  mkdir -p "$BED/$name"
   # What ties a node to a cloud's instance; a replaced instance is the same place with another id.
   if [ -n "${PROVIDER_ID:-}" ]; then echo "$PROVIDER_ID" >"$STATE/provider/node$i"; fi
   provider=$(cat "$STATE/provider/node$i" 2>/dev/null || printf 'aws:///%s/i-%017x' "$(zone_of "$i")" "$i")
   # When unshare, the process that we know, is killed, so is the node's first process, and with it everything on the node.
   spawn "node$i" "$LOGS/node$i.log" \
-    env NODE="$i" HOME_DIR="$HOME_DIR" BUILD="$(setting build)" CNI_DIR="$(cni_dir)" ADDRESS="$(address "$i")" ZONE="$(zone_of "$i")" \
-    PROVIDER_ID="$provider" FAST="$(setting fast)" CGROUPS="$(node_cgroups "$i" | tr '\n' ' ')" \
+    env NODE="$i" NAME="$name" HOME_DIR="$HOME_DIR" BUILD="$(setting build)" CNI_DIR="$(cni_dir)" ADDRESS="$(address "$i")" \
+    ZONE="$(zone_of "$i")" INSTANCE_TYPE="$(cat "$STATE/type/node$i" 2>/dev/null)" PROVIDER_ID="$provider" FAST="$(setting fast)" \
+    CGROUPS="$(node_cgroups "$i" | tr '\n' ' ')" \
     unshare --pid --mount --uts --ipc --fork --kill-child --mount-proc nsenter --net="/run/netns/$NET-$i" "$HERE/node-init.sh"
   rm -f "$STATE/off/node$i"
 }
@@ -122,29 +128,48 @@ power_off() { # NODE
   ip netns del "$NET-$1" 2>/dev/null || true
 }
 
-node_serves() { kubectl get --raw "/api/v1/nodes/node$1/proxy/healthz"; }
+node_serves() { kubectl get --raw "/api/v1/nodes/$(node_name "$1")/proxy/healthz"; }
 
 all_nodes_ready() {
   local lines
   lines=$(kubectl get nodes --no-headers)
-  [ "$(grep -cE '^node[0-9]+ +Ready' <<<"$lines")" = "$(setting nodes)" ]
+  [ "$(grep -cE '^node[0-9]+(-[0-9a-f]{5})? +Ready' <<<"$lines")" = "$(setting nodes)" ]
 }
 
 # ---- images ----
 
 # load ARCHIVE: on every running node at once. A copy stays with the bed, so that a node that is off has it when it comes back.
 load() {
-  local archive=$1 i pid pids=()
+  local archive=$1 i pids=()
   [ -r "$archive" ] || fail "no image archive there: $archive"
   mkdir -p "$BED/images"
   cp "$archive" "$BED/images/.partial"
   mv "$BED/images/.partial" "$BED/images/$(basename "$archive")"
-  for i in $(seq "$(setting nodes)"); do
-    if pid=$(pid_of "node$i"); then
-      ctr --address "/proc/$pid/root/run/containerd/containerd.sock" --namespace k8s.io images import "$archive" >>"$LOGS/load.log" 2>&1 &
+  for i in $(seq "$(setting slots)"); do
+    if alive "node$i"; then
+      import "$i" "$archive" >>"$LOGS/load.log" 2>&1 &
       pids+=("$!")
     fi
   done
   for pid in "${pids[@]}"; do wait "$pid" || fail "a node did not take the image: $(tail -n 1 "$LOGS/load.log")"; done
   say "loaded on ${#pids[@]} nodes: $archive"
+}
+
+# import NODE ARCHIVE: on one node. One that is just booting may have looked for images before this one was there; one that dies
+# meanwhile is no failure.
+import() {
+  local pid
+  pid=$(pid_of "node$1") || return 0
+  node_ctr "$pid" images import "$2" && return
+  until node_ctr "$pid" version >/dev/null 2>&1; do
+    alive "node$1" || return 0
+    sleep 0.2
+  done
+  node_ctr "$pid" images import "$2" || dead "node$1"
+}
+
+node_ctr() { # PROCESS COMMAND...
+  local pid=$1
+  shift
+  ctr --address "/proc/$pid/root/run/containerd/containerd.sock" --namespace k8s.io "$@"
 }
