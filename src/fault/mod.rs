@@ -1,8 +1,11 @@
 //! The catalogue of faults. Adding one is a file in this folder and a line in the list below; schema, reference, permissions, plan
 //! and tests loop over the list.
 
+mod choice;
 mod contract;
 mod kube;
+#[expect(dead_code, reason = "the faults on nodes choose by it")]
+mod nodes;
 mod pods;
 
 pub(crate) use self::kube::{covers, list, owner_of, refused, retried};
@@ -10,6 +13,7 @@ pub use contract::{
     About, Acting, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal,
     Resolution, Undo,
 };
+pub use nodes::NodeTargets;
 pub use pods::PodTargets;
 
 /// Makes the module, the enum variant, the parser's arm and the dispatch of each listed fault.

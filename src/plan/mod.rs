@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 pub use draw::{Options, PlanError, Source, draw, step_seed};
 pub use endpoints::PlannedEndpoints;
 pub use file::{PlanFileError, drift};
-pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner};
+pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner, Selectable};
 pub use permissions::{Checked, check_permissions, needed_permissions};
 pub use protection::PROTECTED;
 pub use rbac::rbac;
