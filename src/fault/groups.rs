@@ -1,10 +1,9 @@
 //! Choosing Auto Scaling groups: what `groups:` in a step means, and the seeded choice among those that match.
 
-use rand::SeedableRng as _;
-use rand::seq::SliceRandom as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::choice::Choice;
 use super::{CloudPermission, CloudScope, Complaint, Planning, Refusal};
 use crate::cluster::{Cloud, Cluster, Group};
 use crate::record::Target;
@@ -20,13 +19,13 @@ pub struct GroupTargets {
     /// Only groups that launch in this zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// That many of those that match, chosen by the run's seed.
+    /// That many of those that match, chosen by the run's seed. One when neither `percent` nor `all` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// That share of those that match, rounded down but at least one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<Percent>,
-    /// Every group that matches: what a `zone` alone means too.
+    /// Every group that matches.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub all: bool,
 }
@@ -56,31 +55,7 @@ impl GroupTargets {
                 "add `names` or a `zone`; write `all: true` if every group is meant",
             ));
         }
-        let mut complain =
-            |key, message: &str, hint: &str| complaints.push(Complaint::new(&["groups", key], message, hint));
-        if self.count.is_some() && self.percent.is_some() {
-            complain("percent", "`count` and `percent` both say how many groups", "keep one of them");
-        }
-        if self.all && (self.count.is_some() || self.percent.is_some()) {
-            complain(
-                "all",
-                "`all: true` and a number of groups contradict each other",
-                "keep `all`, or `count` or `percent`",
-            );
-        }
-        if !self.names.is_empty() && (self.count.is_some() || self.percent.is_some()) {
-            complain("names", "`names` already says how many groups", "remove `count` and `percent`");
-        }
-        if self.count == Some(0) {
-            complain("count", "`count: 0` chooses no group", "write `count: 1`, or leave it out");
-        }
-        if self.percent.is_some_and(Percent::is_zero) {
-            complain(
-                "percent",
-                "`0%` chooses no group",
-                "write a percentage above zero; it rounds down, but to at least one group",
-            );
-        }
+        complaints.extend(self.choice().check());
         complaints
     }
 
@@ -94,7 +69,7 @@ impl GroupTargets {
         if let Some(missing) = self.names.iter().find(|name| !known.contains(name)) {
             return Err(Refusal::new(format!("there is no group `{missing}` of this cluster")).hint(tagged));
         }
-        let mut matching: Vec<Group> = all
+        let matching: Vec<Group> = all
             .into_iter()
             .filter(|group| self.names.is_empty() || self.names.contains(&group.name))
             .filter(|group| self.zone.as_ref().is_none_or(|zone| group.zones.contains(zone)))
@@ -103,24 +78,13 @@ impl GroupTargets {
         if of == 0 {
             return Err(Refusal::new("no Auto Scaling group of this cluster matches").hint(tagged));
         }
-        let count = self.how_many(of)?;
-        matching.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(cx.seed));
-        matching.sort_by_key(|group| cx.taken.contains(&group.arn));
-        matching.truncate(count);
-        matching.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok((matching, of))
+        let mut chosen = self.choice().take(cx, matching, |group| &group.arn)?;
+        chosen.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok((chosen, of))
     }
 
-    fn how_many(&self, of: usize) -> Result<usize, Refusal> {
-        match (self.percent, self.count) {
-            (Some(percent), _) => Ok(percent.of_rounded_down(of).max(1)),
-            (None, Some(count)) if count as usize > of => {
-                Err(Refusal::new(format!("`count: {count}` asks for more groups than the {of} that match"))
-                    .hint("lower `count`, or write `all: true`"))
-            }
-            (None, Some(count)) => Ok(count as usize),
-            (None, None) => Ok(of),
-        }
+    fn choice(&self) -> Choice<'_> {
+        Choice { key: "groups", names: &self.names, count: self.count, percent: self.percent, all: self.all }
     }
 }
 

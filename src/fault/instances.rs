@@ -7,6 +7,7 @@ use kube::api::ListParams;
 
 use super::contract::{FaultError, Permission};
 use super::kube::{PAGE, retried};
+use super::nodes::is_ready;
 use crate::cluster::Cluster;
 
 /// The instance of a node, from `spec.providerID`: `aws:///us-east-1a/i-0abc`. A node's name says nothing reliable.
@@ -14,12 +15,6 @@ pub(super) fn instance_of(node: &Node) -> Option<String> {
     let provider = node.spec.as_ref()?.provider_id.as_ref()?;
     let id = provider.strip_prefix("aws://")?.rsplit('/').next()?;
     id.starts_with("i-").then(|| id.to_owned())
-}
-
-/// Whether the node says that it is Ready.
-pub(super) fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-    conditions.is_some_and(|all| all.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
 }
 
 /// Instances whose nodes are Ready.

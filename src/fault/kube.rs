@@ -38,13 +38,19 @@ pub(crate) async fn list<K>(
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut params = ListParams::default().limit(PAGE);
-    if let Some(selector) = selector {
-        params = params.labels(selector.as_str());
-    }
+    let params = selector.map_or_else(ListParams::default, |selector| ListParams::default().labels(selector.as_str()));
+    list_all(&api, params).await.map_err(|e| refused(&e, "list", resource, namespace))
+}
+
+/// Lists everything that matches, page by page.
+pub(super) async fn list_all<K>(api: &Api<K>, params: ListParams) -> Result<Vec<K>, kube::Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut params = params.limit(PAGE);
     let mut all = Vec::new();
     loop {
-        let page = retried(|| api.list(&params)).await.map_err(|e| refused(&e, "list", resource, namespace))?;
+        let page = retried(|| api.list(&params)).await?;
         all.extend(page.items);
         match page.metadata.continue_ {
             Some(token) if !token.is_empty() => params = params.continue_token(&token),

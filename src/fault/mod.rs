@@ -1,11 +1,14 @@
 //! The catalogue of faults. Adding one is a file in this folder and a line in the list below; schema, reference, permissions, plan
 //! and tests loop over the list.
 
+mod choice;
 mod contract;
 mod groups;
 mod hold;
 mod instances;
 mod kube;
+#[expect(dead_code, reason = "the faults on nodes choose by it")]
+mod nodes;
 mod pods;
 
 pub(crate) use self::kube::{covers, list, owner_of, refused, retried};
@@ -15,6 +18,7 @@ pub use contract::{
 };
 pub use groups::GroupTargets;
 pub use hold::Process;
+pub use nodes::NodeTargets;
 pub use pods::PodTargets;
 
 /// Makes the module, the enum variant, the parser's arm and the dispatch of each listed fault.

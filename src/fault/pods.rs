@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use rand::SeedableRng as _;
-use rand::seq::SliceRandom as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::choice::{Choice, is_word};
 use super::kube::{list, owner_of, top_owner};
+use super::nodes::zone_of;
 use super::{Complaint, Permission, Planning, Refusal};
 use crate::record::Target;
 use crate::scalar::{Name, Percent, Selector};
@@ -64,35 +64,9 @@ impl PodTargets {
                 "add a `selector`, `owner`, `node`, `zone` or `names`; write `all: true` if every pod is meant",
             ));
         }
+        complaints.extend(self.choice().check());
         let mut complain =
             |key, message: &str, hint: &str| complaints.push(Complaint::new(&["pods", key], message, hint));
-        if self.count.is_some() && self.percent.is_some() {
-            complain("percent", "`count` and `percent` both say how many pods", "keep one of them");
-        }
-        if self.all && (self.count.is_some() || self.percent.is_some()) {
-            complain(
-                "all",
-                "`all: true` and a number of pods contradict each other",
-                "keep `all`, or `count` or `percent`",
-            );
-        }
-        if !self.names.is_empty() && (self.count.is_some() || self.percent.is_some()) {
-            complain(
-                "names",
-                "`names` already says how many pods",
-                "remove `count` and `percent`, or choose with a `selector`",
-            );
-        }
-        if self.count == Some(0) {
-            complain("count", "`count: 0` chooses no pod", "write `count: 1`, or leave it out");
-        }
-        if self.percent.is_some_and(Percent::is_zero) {
-            complain(
-                "percent",
-                "`0%` chooses no pod",
-                "write a percentage above zero; it rounds down, but to at least one pod",
-            );
-        }
         if let Some(owner) = &self.owner
             && !owner.split_once('/').is_some_and(|(kind, name)| is_word(kind) && is_word(name))
         {
@@ -136,31 +110,17 @@ impl PodTargets {
 
     /// Chooses among the running pods that match, by the seed; also how many matched.
     pub(super) async fn choose(&self, cx: &Planning<'_>) -> Result<(Vec<Chosen>, usize), Refusal> {
-        let mut matching = self.matching(cx).await?;
+        let matching = self.matching(cx).await?;
         let of = matching.len();
         if of == 0 {
             return Err(self.nothing(cx).await);
         }
-        let count = self.how_many(of)?;
-        matching.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(cx.seed));
-        matching.sort_by_key(|chosen| cx.taken.contains(&chosen.target.uid));
-        matching.truncate(count);
-        Ok((matching, of))
+        let chosen = self.choice().take(cx, matching, |chosen| &chosen.target.uid)?;
+        Ok((chosen, of))
     }
 
-    fn how_many(&self, of: usize) -> Result<usize, Refusal> {
-        if self.all || !self.names.is_empty() {
-            return Ok(of);
-        }
-        if let Some(percent) = self.percent {
-            return Ok(percent.of_rounded_down(of).max(1));
-        }
-        let count = self.count.unwrap_or(1) as usize;
-        if count > of {
-            return Err(Refusal::new(format!("`count: {count}` asks for more pods than the {of} that match"))
-                .hint("lower `count`, or write `all: true`"));
-        }
-        Ok(count)
+    fn choice(&self) -> Choice<'_> {
+        Choice { key: "pods", names: &self.names, count: self.count, percent: self.percent, all: self.all }
     }
 
     async fn matching(&self, cx: &Planning<'_>) -> Result<Vec<Chosen>, Refusal> {
@@ -210,7 +170,7 @@ impl PodTargets {
         let zones: BTreeMap<String, String> = nodes
             .into_iter()
             .filter_map(|node| {
-                let zone = node.metadata.labels.as_ref()?.get("topology.kubernetes.io/zone")?.clone();
+                let zone = zone_of(&node)?;
                 Some((node.metadata.name?, zone))
             })
             .collect();
@@ -264,11 +224,6 @@ impl PodTargets {
         }
         if parts.is_empty() { "`all: true`".to_owned() } else { parts.join(" and ") }
     }
-}
-
-/// Whether a text can be the name of an object or, in lower case, a kind.
-fn is_word(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'.'))
 }
 
 /// Whether the pod has not ended by itself: a finished Job's pod can't be killed.

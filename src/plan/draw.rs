@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Allowance, CloudRule, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, UNDO_BUDGET,
+    Allowance, CloudRule, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, Selectable, UNDO_BUDGET,
     VERSION, budgets, check_permissions, endpoints, iam, needed_permissions, protection, samples, timing,
 };
 use crate::cluster::{Cluster, Expiry};
@@ -113,21 +113,21 @@ pub async fn draw(
     Ok(plan)
 }
 
-/// Resolves every step, in the order of their instants. Answers how many pods the selections match.
-async fn resolve(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster) -> usize {
+/// Resolves every step, in the order of their instants. Answers how much the selections match.
+async fn resolve(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster) -> Selectable {
     let mut steps: Vec<&Step> = experiment.spec.method.iter().collect();
     steps.sort_by_key(|step| step.at);
-    // Two steps that choose from the same selection choose from the same pods, which count once.
-    let mut selectable: BTreeMap<String, usize> = BTreeMap::new();
+    // Two steps that choose from the same selection choose from the same objects, which count once.
+    let mut selectable: BTreeMap<String, Selectable> = BTreeMap::new();
     for step in steps {
         let taken: BTreeSet<String> =
             plan.steps.iter().flat_map(|step| &step.targets).map(|target| target.uid.clone()).collect();
         let planning = Planning { cluster, seed: step_seed(plan.seed, step.name.as_str()), taken: &taken };
         match step.fault.resolve(&planning).await {
             Ok(resolution) => {
-                let of = resolution.pods_of.unwrap_or(resolution.of);
+                let of = Selectable::of(&resolution);
                 let known = selectable.entry(selection(step)).or_default();
-                *known = of.max(*known);
+                *known = known.max(of);
                 plan.warnings.extend(resolution.warnings.iter().map(|text| format!("step `{}`: {text}", step.name)));
                 if resolution.targets.is_empty() {
                     let refusal = Refusal::new("it would touch nothing").hint("is the selection right?");
@@ -138,21 +138,22 @@ async fn resolve(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster) ->
             Err(refusal) => plan.refusals.push(Refused::of(Some(step.name.as_str()), refusal)),
         }
     }
-    selectable.values().sum()
+    let sum = |count: fn(&Selectable) -> usize| selectable.values().map(count).sum();
+    Selectable { pods: sum(|of| of.pods), nodes: sum(|of| of.nodes), groups: sum(|of| of.groups) }
 }
 
 /// What a step selects from, whatever it takes of it.
 fn selection(step: &Step) -> String {
     let mut arguments = step.fault.arguments().unwrap_or_default();
-    match arguments.get_mut("pods").and_then(serde_json::Value::as_object_mut) {
-        Some(pods) => {
-            for how_many in ["count", "percent", "all"] {
-                pods.remove(how_many);
+    for noun in ["pods", "nodes"] {
+        if let Some(targets) = arguments.get_mut(noun).and_then(serde_json::Value::as_object_mut) {
+            for how_many in ["count", "percent", "all", "allowLast"] {
+                targets.remove(how_many);
             }
-            serde_json::Value::from(pods.clone()).to_string()
+            return serde_json::json!({ noun: targets }).to_string();
         }
-        None => arguments.to_string(),
     }
+    arguments.to_string()
 }
 
 fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
@@ -171,7 +172,7 @@ fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
 }
 
 /// Resolves the limits and holds the steps against them, as the executor will at every mutation.
-async fn limit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, options: &Options, selectable: usize) {
+async fn limit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, options: &Options, selectable: Selectable) {
     let named: BTreeSet<String> = experiment.spec.method.iter().flat_map(|step| step.fault.namespaces()).collect();
     let mut limits = PlannedLimits::resolve(&experiment.spec.limits, selectable, &named);
     let (protected, refusals) = protection::namespaces(cluster, &named).await;
@@ -288,7 +289,8 @@ fn tidy(plan: &mut Plan) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::tests::{experiment, plan};
+    use crate::plan::tests::{experiment, plan, pod};
+    use crate::record::Target;
 
     #[test]
     fn a_steps_seed_depends_on_its_name_alone() {
@@ -309,6 +311,19 @@ mod tests {
         let of = |i: usize| selection(&experiment.spec.method[i]);
         assert_eq!(of(0), of(1));
         assert_ne!(of(0), of(2));
+    }
+
+    #[test]
+    fn what_matches_counts_as_what_it_is() {
+        let of = |kind: &str, pods_of| {
+            let targets = vec![Target { kind: kind.to_owned(), ..pod("shop", "x") }];
+            let of = Selectable::of(&Resolution { targets, of: 4, pods_of, ..Resolution::default() });
+            (of.pods, of.nodes, of.groups)
+        };
+        assert_eq!(of("pod", None), (4, 0, 0));
+        assert_eq!(of("deployment", Some(3)), (3, 0, 0));
+        assert_eq!(of("node", None), (0, 4, 0));
+        assert_eq!(of("group", None), (0, 0, 4));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plan, PlannedStep};
 use crate::cluster::Cluster;
-use crate::fault::{Refusal, refused, retried};
+use crate::fault::{Refusal, Resolution, refused, retried};
 use crate::record::Target;
 use crate::spec::{CountOrPercent, Limits};
 
@@ -110,22 +110,56 @@ pub struct PlannedLimits {
     pub runner: Option<Runner>,
 }
 
+/// How much the steps' selections match: the whole of a percentage in `limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Selectable {
+    /// Pods.
+    pub pods: usize,
+    /// Nodes.
+    pub nodes: usize,
+    /// Auto Scaling groups.
+    pub groups: usize,
+}
+
+impl Selectable {
+    /// What one step's selection matches. A step on objects of several kinds takes all that it selects.
+    #[must_use]
+    pub fn of(resolution: &Resolution) -> Self {
+        let targets = &resolution.targets;
+        let count = |kind: &str| match targets.iter().filter(|target| target.kind == kind).count() {
+            all if all == targets.len() && all > 0 => resolution.of,
+            some => some,
+        };
+        let (nodes, groups) = (count("node"), count("group"));
+        let pods = if nodes + groups > 0 { 0 } else { resolution.of };
+        Self { pods: resolution.pods_of.unwrap_or(pods), nodes, groups }
+    }
+
+    /// The more of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            pods: self.pods.max(other.pods),
+            nodes: self.nodes.max(other.nodes),
+            groups: self.groups.max(other.groups),
+        }
+    }
+}
+
 impl PlannedLimits {
-    /// Resolves the limits of a file. `selectable` is how many pods the steps' selections match, the whole of a percentage, which
+    /// Resolves the limits of a file. `selectable` is how much the steps' selections match, the whole of a percentage, which
     /// rounds down and has no floor.
     #[must_use]
-    pub fn resolve(limits: &Limits, selectable: usize, step_namespaces: &BTreeSet<String>) -> Self {
-        // A percentage of nodes or groups needs to know how many the selections match; no fault selects either yet, so that it
-        // comes to none.
+    pub fn resolve(limits: &Limits, selectable: Selectable, step_namespaces: &BTreeSet<String>) -> Self {
         let count = |limit: Option<CountOrPercent>, default: usize, of: usize| match limit {
             None => default,
             Some(CountOrPercent::Count(count)) => count as usize,
             Some(CountOrPercent::Percent(percent)) => percent.of_rounded_down(of),
         };
         Self {
-            pods: count(limits.pods, 1, selectable),
-            nodes: count(limits.nodes, 0, 0),
-            groups: count(limits.groups, 0, 0),
+            pods: count(limits.pods, 1, selectable.pods),
+            nodes: count(limits.nodes, 0, selectable.nodes),
+            groups: count(limits.groups, 0, selectable.groups),
             namespaces: match &limits.namespaces {
                 Some(named) => named.iter().map(ToString::to_string).collect(),
                 None => step_namespaces.iter().cloned().collect(),
@@ -299,6 +333,7 @@ mod tests {
 
     fn limited(limits: &str, selectable: usize) -> PlannedLimits {
         let limits: Limits = serde_json::from_str(limits).unwrap();
+        let selectable = Selectable { pods: selectable, nodes: 4, groups: 2 };
         let mut planned = PlannedLimits::resolve(&limits, selectable, &["shop".to_owned()].into());
         planned.deny("squall", Some(&Runner { namespace: "ci".into(), pod: "runner".into(), node: "n1".into() }));
         planned
@@ -322,7 +357,9 @@ mod tests {
         assert_eq!(limited(r#"{"pods": "30%"}"#, 3).pods, 0);
         assert_eq!(limited(r#"{"pods": "34%"}"#, 3).pods, 1);
         assert_eq!(limited(r#"{"pods": "100%"}"#, 3).pods, 3);
-        assert_eq!(limited(r#"{"nodes": "100%"}"#, 3).nodes, 0);
+        assert_eq!(limited(r#"{"nodes": "50%"}"#, 3).nodes, 2);
+        assert_eq!(limited(r#"{"nodes": "24%"}"#, 3).nodes, 0);
+        assert_eq!(limited(r#"{"groups": "100%"}"#, 3).groups, 0);
     }
 
     #[test]
@@ -368,6 +405,21 @@ mod tests {
         let (plan, mut allowance) = allowance(vec![step("a", 0, vec![node])], limited("{}", 3));
         let refusal = allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap_err();
         assert_eq!(refusal.message, "step `a` goes beyond `limits.nodes`: 0");
+    }
+
+    #[test]
+    fn nodes_are_counted_once_each_over_all_steps() {
+        let node = |name: &str| Target { kind: "node".into(), ..pod("", name) };
+        let mut steps = vec![step("a", 0, vec![node("n2")]), step("b", 9, vec![node("n2"), node("n3")])];
+        for step in &mut steps {
+            step.pods = 0;
+        }
+        let (plan, mut allowance) = allowance(steps, limited(r#"{"nodes": 1}"#, 3));
+        let (a, b) = (&plan.steps[0], &plan.steps[1]);
+        allowance.allows(a, &a.targets[0]).unwrap();
+        allowance.allows(b, &b.targets[0]).unwrap();
+        let refusal = allowance.allows(b, &b.targets[1]).unwrap_err();
+        assert_eq!(refusal.message, "step `b` goes beyond `limits.nodes`: 1");
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub use draw::{Options, PlanError, Source, draw, step_seed};
 pub use endpoints::PlannedEndpoints;
 pub use file::{PlanFileError, drift};
 pub use iam::{CloudRule, iam};
-pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner};
+pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner, Selectable};
 pub use permissions::{Checked, check_permissions, needed_permissions};
 pub use protection::PROTECTED;
 pub use rbac::rbac;

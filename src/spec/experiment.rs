@@ -328,7 +328,8 @@ pub struct Limits {
     /// Pods that the whole run may take away: a number, or a percentage of those the step's selection matches, rounded down.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pods: Option<CountOrPercent>,
-    /// Nodes.
+    /// Nodes: a number, or a percentage of those the steps' selections match, rounded down. Pods that leave with a node don't count
+    /// as pods.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<CountOrPercent>,
     /// Auto Scaling groups.

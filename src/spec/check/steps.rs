@@ -138,20 +138,22 @@ fn limits(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
         Some(CountOrPercent::Percent(percent)) => percent.is_zero(),
         None => false,
     };
-    let all_pods = !parts.steps.is_empty()
-        && parts.is_whole
-        && parts
-            .steps
-            .iter()
-            .all(|step| step.node.get(step.value.fault.about().key).is_some_and(|f| f.get("pods").is_some()));
-    if is_zero(limits.value.pods) && all_pods {
-        found.push(
-            Diagnostic::error(
-                Code::OutsideLimits,
-                limits.place("pods"),
-                "this allows no pod, and every step takes one away",
-            )
-            .hint("write `pods: 1`"),
-        );
+    let all_select = |noun| {
+        let selects = |step: &Part<'_, Step>| {
+            step.node.get(step.value.fault.about().key).is_some_and(|fault| fault.get(noun).is_some())
+        };
+        !parts.steps.is_empty() && parts.is_whole && parts.steps.iter().all(selects)
+    };
+    for (noun, one, limit) in [("pods", "pod", limits.value.pods), ("nodes", "node", limits.value.nodes)] {
+        if is_zero(limit) && all_select(noun) {
+            found.push(
+                Diagnostic::error(
+                    Code::OutsideLimits,
+                    limits.place(noun),
+                    format!("this allows no {one}, and every step takes one away"),
+                )
+                .hint(format!("write `{noun}: 1`")),
+            );
+        }
     }
 }
