@@ -141,7 +141,7 @@ impl Fault for AsgSuspend {
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, _: &HoldNote) -> Result<Heal, FaultError> {
-        hold::whole(cx, opened(cx.cluster)?, target).await
+        hold::whole(cx, opened(cx.cluster)?, target, None).await
     }
 }
 

@@ -75,6 +75,8 @@ pub enum CloudScope {
     Group,
     /// Instances of the cluster.
     Instance,
+    /// Instances too, but allowed by the group that they are in.
+    Member,
 }
 
 /// What resolving a step's targets came to.

@@ -7,7 +7,6 @@ mod groups;
 mod hold;
 mod instances;
 mod kube;
-#[expect(dead_code, reason = "the faults on nodes choose by it")]
 mod nodes;
 mod pods;
 
@@ -146,6 +145,7 @@ catalogue! {
     pod_evict::PodEvict,
     scale::Scale,
     asg_suspend::AsgSuspend,
+    node_terminate::NodeTerminate,
 }
 
 use crate::cluster::Cluster;

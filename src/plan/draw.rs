@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Allowance, CloudRule, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, Selectable, UNDO_BUDGET,
-    VERSION, budgets, check_permissions, endpoints, iam, needed_permissions, protection, samples, timing,
+    Allowance, CloudRule, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, Selectable,
+    UNDO_BUDGET, VERSION, budgets, check_permissions, endpoints, iam, needed_permissions, protection, samples, timing,
 };
 use crate::cluster::{Cluster, Expiry};
 use crate::fault::{Planning, Refusal, Resolution};
@@ -145,7 +145,7 @@ async fn resolve(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster) ->
 /// What a step selects from, whatever it takes of it.
 fn selection(step: &Step) -> String {
     let mut arguments = step.fault.arguments().unwrap_or_default();
-    for noun in ["pods", "nodes"] {
+    for noun in ["pods", "nodes", "groups"] {
         if let Some(targets) = arguments.get_mut(noun).and_then(serde_json::Value::as_object_mut) {
             for how_many in ["count", "percent", "all", "allowLast"] {
                 targets.remove(how_many);

@@ -54,19 +54,16 @@ fn resources(on: CloudScope, aws: &AwsId, planned: Option<&PlannedStep>) -> Vec<
     // `aws`, `aws-cn`, `aws-us-gov`: the caller's own ARN says in which of them this is.
     let partition = aws.caller.split(':').nth(1).unwrap_or("aws");
     let targets = planned.map_or(&[][..], |step| &step.targets);
+    // A group's ARN holds an id that nobody knows beforehand.
+    let group = |name: &str| {
+        format!("arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{name}")
+    };
     match on {
         CloudScope::All => vec!["*".to_owned()],
-        // A group's ARN holds an id that nobody knows beforehand.
-        CloudScope::Group => targets
-            .iter()
-            .filter(|target| target.kind == "group")
-            .map(|group| {
-                format!(
-                    "arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{}",
-                    group.name
-                )
-            })
-            .collect(),
+        CloudScope::Group => targets.iter().filter(|t| t.kind == "group").map(|t| group(&t.name)).collect(),
+        CloudScope::Member => {
+            targets.iter().filter_map(|t| t.owner.as_ref()?.strip_prefix("group/")).map(group).collect()
+        }
         // Instances are replaced between the policy and the run: which ones is said by the condition on their tag.
         CloudScope::Instance => vec![format!("arn:{partition}:ec2:{region}:{account}:instance/*")],
     }

@@ -62,7 +62,7 @@ fn of_cloud(permission: CloudPermission, target: &Target) -> Option<Let> {
     match permission.on {
         CloudScope::All => None,
         CloudScope::Group => (target.kind == "group").then(|| Let { verb, ..of_group(service, target) }),
-        CloudScope::Instance => target.instance.as_ref().map(|id| Let {
+        CloudScope::Instance | CloudScope::Member => target.instance.as_ref().map(|id| Let {
             verb,
             group: Some(format!("{service}.amazonaws.com")),
             resource: String::new(),

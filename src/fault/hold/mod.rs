@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use self::tags::{Mark, UNDO_KEYS};
 use super::contract::{Acting, Effect, FaultError, Heal, Left, Refusal, Undo};
 use super::groups::target;
-use crate::cluster::{Cloud, CloudError, Cluster, Group, Subnet};
+use crate::cluster::{Cloud, CloudError, Cluster, Group, Member, Subnet};
 use crate::record::Target;
 
 pub(super) use self::tags::TAG;
@@ -322,14 +322,21 @@ impl Back {
 }
 
 /// Whether the group has every instance that it wants in service, on nodes that are Ready; if not, what it says stands in the way.
-pub(super) async fn whole(cx: &Acting<'_>, cloud: &Cloud, target: &Target) -> Result<Heal, FaultError> {
+/// `lost` is one that does not count any more, whatever the group still says of it.
+pub(super) async fn whole(
+    cx: &Acting<'_>,
+    cloud: &Cloud,
+    target: &Target,
+    lost: Option<&String>,
+) -> Result<Heal, FaultError> {
     let Some(group) = current(cloud, target).await? else {
         return Ok(Heal::NotYet("the group is gone".to_owned()));
     };
     let wanted = usize::try_from(group.desired).unwrap_or(0);
     let ready = super::instances::ready(cx.cluster).await?;
-    let serving =
-        group.members.iter().filter(|member| member.lifecycle == "InService" && ready.contains(&member.id)).count();
+    let serves =
+        |member: &&Member| member.lifecycle == "InService" && ready.contains(&member.id) && lost != Some(&member.id);
+    let serving = group.members.iter().filter(serves).count();
     if serving >= wanted {
         return Ok(Heal::Healed(format!(
             "group {} has {serving} of {wanted} instances in service, on Ready nodes",
