@@ -111,9 +111,7 @@ class Activities:
         """Those of one group, or of all; of these only the named ones, if any are."""
         wanted = set(identities)
         return [
-            activity
-            for activity in self._all
-            if (group is None or activity.group == group) and (not wanted or activity.identity in wanted)
+            activity for activity in self._all if (group is None or activity.group == group) and (not wanted or activity.identity in wanted)
         ]
 
     def running(self, instance: str) -> list[Activity]:

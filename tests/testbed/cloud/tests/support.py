@@ -13,11 +13,12 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+
 from cloud import Cloud
 from front import Front
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from server import Quiet
-from werkzeug.serving import make_server
 
 
 class Clock:

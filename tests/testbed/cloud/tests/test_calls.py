@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from model import PROCESSES
 from support import Case
+
+from model import PROCESSES
 
 MULTI = "workers-multi"
 NOBODY = "i-0123456789abcdef0"
@@ -122,7 +123,11 @@ class Groups(Case):
         for _ in range(2):
             self.ec2.terminate_instances(InstanceIds=self.members("workers-a"))
             self.pass_time(3)
-        pages = list(self.scaling.get_paginator("describe_scaling_activities").paginate(AutoScalingGroupName="workers-a", PaginationConfig={"PageSize": 3}))
+        pages = list(
+            self.scaling.get_paginator("describe_scaling_activities").paginate(
+                AutoScalingGroupName="workers-a", PaginationConfig={"PageSize": 3}
+            )
+        )
         self.assertEqual([len(page["Activities"]) for page in pages], [3, 1])
 
     def test_a_group_goes_only_empty_or_by_force(self) -> None:

@@ -11,6 +11,8 @@ import unittest
 from pathlib import Path
 from typing import Any
 
+import moto
+
 from bridge import Bridge, start_time
 from machines import Machines, address
 from nodes import TAINT, decide
@@ -84,7 +86,15 @@ class Decisions(unittest.TestCase):
 
     def turn(self, want: str, cut: str = "", abrupt: bool = False) -> tuple[str, list[tuple[Any, ...]]]:
         """The power that it reports, and what it does."""
-        machine = {"instance": "i-abcde", "slot": 1, "zone": "us-east-1a", "name": "node1-abcde", "type": "t", "want": want, "abrupt": abrupt}
+        machine = {
+            "instance": "i-abcde",
+            "slot": 1,
+            "zone": "us-east-1a",
+            "name": "node1-abcde",
+            "type": "t",
+            "want": want,
+            "abrupt": abrupt,
+        }
         self.done.clear()
         return self.bridge._close_gap(machine, cut), list(self.done)
 
@@ -119,8 +129,6 @@ class Versions(unittest.TestCase):
     """Of what the shim was written for."""
 
     def test_moto_is_the_pinned_one(self) -> None:
-        import moto
-
         pinned = re.search(r"^moto==(.*)$", (Path(__file__).parent.parent / "requirements.txt").read_text(), re.MULTILINE)
         self.assertIsNotNone(pinned)
         self.assertEqual(moto.__version__, pinned.group(1) if pinned else "")

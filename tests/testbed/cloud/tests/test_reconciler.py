@@ -15,7 +15,11 @@ class Layout(Case):
     def test_two_instances_in_each_zone(self) -> None:
         self.assertEqual([self.zones(f"workers-{zone}") for zone in "abc"], [["a"], ["b"], ["c"]])
         self.assertEqual(self.zones(MULTI), ["a", "b", "c"])
-        instances = [one for page in self.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])["Reservations"] for one in page["Instances"]]
+        instances = [
+            one
+            for page in self.ec2.describe_instances(Filters=[{"Name": "instance-state-name", "Values": ["running"]}])["Reservations"]
+            for one in page["Instances"]
+        ]
         self.assertEqual(len(instances), 6)
         for instance in instances:
             tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
@@ -104,7 +108,10 @@ class Launching(Case):
         self.pass_time(29)
         failed = self.activities("workers-a")
         self.assertEqual([one["StatusCode"] for one in failed], ["Failed"])
-        self.assertIn("We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a)", failed[0]["StatusMessage"])
+        self.assertIn(
+            "We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-1a)",
+            failed[0]["StatusMessage"],
+        )
         self.pass_time(2)
         self.assertEqual(len(self.activities("workers-a")), 2)
         self.control("faults", {"retry": 30})
