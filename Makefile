@@ -68,8 +68,9 @@ testbed-down: ## Take the test bed down
 	$(BED) down
 
 .PHONY: testbed-test
-testbed-test: ## Show that the test bed that is up behaves as the tests take for granted: power cuts, API stops
+testbed-test: ## Show that the test bed that is up behaves as the tests take for granted: power cuts, API stops, instances
 	tests/testbed/selftest.sh
+	@if $(BED) cloud state >/dev/null 2>&1; then tests/testbed/cloud/selftest.sh; fi
 
 .PHONY: bench-run
 bench-run: release ## Time whole runs beside Chaos Toolkit on the test bed, and write docs/benchmarks.md

@@ -51,7 +51,7 @@ check_cloud() {
   local python
   python=$(venv_dir)/bin/python
   (
-    cd "$HERE/cloud"
+    cd "$HERE/cloud" || exit
     export PYTHONDONTWRITEBYTECODE=1
     "$python" -m ruff check --no-cache --quiet . && "$python" -m ruff format --no-cache --quiet --check . && exec "$python" tests/run.py
   )
