@@ -8,7 +8,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -49,7 +49,7 @@ class Settings:
 
 def now() -> datetime:
     """The time that answers carry."""
-    return datetime.now(timezone.utc).replace(microsecond=0)
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def stamp() -> str:
