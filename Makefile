@@ -30,14 +30,15 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build testbed ## Run experiments/pod-kill.yaml on a demo app in the test bed
+demo: build ## Run experiments/pod-kill.yaml on a demo app in the test bed, whichever is up
+	@.ci/need go
 	@.ci/demo "$(BED)" "$(SQUALL)"
 
 .PHONY: test
 test: unit e2e ## All tests: unit, tree, documents, then the cluster tests on the test bed
 
 .PHONY: unit
-unit: needs-build nextest hlog-reader ## The tests that need no cluster
+unit: needs-build nextest hlog-reader cloud-test ## The tests that need no cluster
 	cargo test --locked --doc --quiet
 	cargo nextest run --locked
 
@@ -51,18 +52,25 @@ hlog-reader:
 	@.ci/need go
 	@cd tests/hlog && go build -o /dev/null .
 
+# AWS's API on the test bed. Its Python packages come from PyPI once.
+.PHONY: cloud-test
+cloud-test: ## The tests and the linter of the test bed's AWS, without a cluster
+	@.ci/need python3
+	@$(BED) check-cloud
+
 .PHONY: testbed
-testbed: ## Bring the test bed up; the first time, build it (five minutes on two cores)
-	@.ci/need go
-	@$(BED) up
+testbed: ## Bring the test bed up, with AWS's API; the first time, build it (five minutes on two cores)
+	@.ci/need go python3
+	@$(BED) up --cloud --fast-node-monitor
 
 .PHONY: testbed-down
 testbed-down: ## Take the test bed down
 	$(BED) down
 
 .PHONY: testbed-test
-testbed-test: ## Show that the test bed that is up behaves as the tests take for granted: power cuts, API stops
+testbed-test: ## Show that the test bed that is up behaves as the tests take for granted: power cuts, API stops, instances
 	tests/testbed/selftest.sh
+	@if $(BED) cloud state >/dev/null 2>&1; then tests/testbed/cloud/selftest.sh; fi
 
 .PHONY: bench-run
 bench-run: release ## Time whole runs beside Chaos Toolkit on the test bed, and write docs/benchmarks.md

@@ -11,8 +11,11 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 NAMESPACE=selftest-$$
 SCRATCH=$(mktemp -d)
-LAST=$("$HERE/testbed.sh" exec kubectl get nodes --no-headers --output=name | sort -V | tail -n 1)
-LAST=${LAST#node/node}
+# By name, and the last one by its place too: in a cloud, names say more than the place.
+mapfile -t NODES < <("$HERE/testbed.sh" exec kubectl get nodes --no-headers --output=name | sed 's|^node/||' | sort -V)
+LAST_NAME=${NODES[-1]}
+LAST=${LAST_NAME#node}
+LAST=${LAST%%-*}
 BROKEN=0
 
 bed() { "$HERE/testbed.sh" "$@"; }
@@ -146,7 +149,10 @@ pod_reaches_api() {
 
 rude_and_graceful() {
   local last_good
-  { shop_pod rude node1 && echo --- && shop_pod polite node1 --drain=3s && echo --- && shop_pod slow node1 --ready-after=4s; } |
+  {
+    shop_pod rude "${NODES[0]}" && echo --- && shop_pod polite "${NODES[0]}" --drain=3s && echo --- &&
+      shop_pod slow "${NODES[0]}" --ready-after=4s
+  } |
     kube apply --filename - >/dev/null
   kube wait --for=condition=Ready pod/rude pod/polite --timeout=30s >/dev/null
   [ "$(kube get pod slow --output=jsonpath='{.status.conditions[?(@.type=="Ready")].status}')" = False ] ||
@@ -193,7 +199,7 @@ idle_connection() {
 
 power_cut_is_silent() {
   local address name before after
-  shop_pod victim "node$LAST" | kube apply --filename - >/dev/null
+  shop_pod victim "$LAST_NAME" | kube apply --filename - >/dev/null
   kube wait --for=condition=Ready pod/victim --timeout=30s >/dev/null
   address=$(pod_ip victim)
   idle_connection "$address" "$SCRATCH/cut" >"$SCRATCH/idle" &
@@ -224,9 +230,9 @@ victim_serves() {
 node_comes_back() {
   bed power-on "$LAST"
   rm "$SCRATCH/cut"
-  until_true 60 inside kubectl get --raw "/api/v1/nodes/node$LAST/proxy/healthz" || broken "no kubelet on node$LAST"
+  until_true 60 inside kubectl get --raw "/api/v1/nodes/$LAST_NAME/proxy/healthz" || broken "no kubelet on $LAST_NAME"
   until_true 90 victim_serves || broken "its pod does not serve again"
-  until_true 60 eval "inside kubectl get node node$LAST --no-headers | grep -q ' Ready '"
+  until_true 60 eval "inside kubectl get node $LAST_NAME --no-headers | grep -q ' Ready '"
 }
 
 main() {

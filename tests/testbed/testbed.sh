@@ -18,6 +18,7 @@
 #   testbed.sh power-on N         it boots, with the disk that it had; PROVIDER_ID=... gives it another instance id
 #   testbed.sh api-stop           kill the API server; etcd stays
 #   testbed.sh api-start          start it again, and wait until it is ready
+#   testbed.sh check-cloud        hold the cloud's Python to its linter and its tests; needs no bed
 #   testbed.sh image NAME OUT ENTRYPOINT... -- /path/in/image=hostfile...
 #                                 make an image archive from static binaries
 #   testbed.sh load IMAGE.tar     import an image archive on every node
@@ -277,11 +278,12 @@ main() {
   local verb=${1:-}
   if (($#)); then shift; fi
   case $verb in
-    build | image | "" | -h | --help | help) ;;
+    build | check-cloud | image | "" | -h | --help | help) ;;
     *) ((EUID == 0)) || fail "missing: root, for network namespaces and cgroups (try sudo)" ;;
   esac
   case $verb in
     build) build && build_cloud ;;
+    check-cloud) build_cloud && check_cloud ;;
     image) (($# > 4)) || usage && image "$@" ;;
     up) up "$@" ;;
     down) down ;;

@@ -64,6 +64,7 @@ class Bridge:
         self.script = script
         self.jobs: dict[int, subprocess.Popen[bytes]] = {}  # by place: one at a time
         self.cuts: dict[str, str] = {}  # by machine's name: directions in force
+        self.powers: dict[str, str] = {}  # by instance, as to be reported
 
     def turn(self) -> None:
         """Looks at everything once."""
@@ -73,13 +74,11 @@ class Bridge:
                 if job.returncode:
                     print(f"bridge: {job.args} ended with {job.returncode}", file=sys.stderr, flush=True)
         answer = ask(self.socket, "exchange", self.powers)
-        self.powers: dict[str, str] = {}
+        self.powers = {}
         for want in answer["machines"]:
             if want["slot"] not in self.jobs:
                 cut = " ".join(answer["cut"].get(want["zone"], []))
                 self.powers[want["instance"]] = self._close_gap(want, cut)
-
-    powers: dict[str, str] = {}
 
     def _close_gap(self, want: dict[str, Any], cut: str) -> str:
         """Starts what is to be done, and gives the power to report."""

@@ -123,7 +123,8 @@ def delete_auto_scaling_group(call: Call) -> None:
 def check_describe(call: Call) -> None:
     """AWS's bound for a page."""
     if call.params.get("MaxRecords", 1) > 100:
-        raise invalid("1 validation error detected: Value at 'maxRecords' failed to satisfy constraint: Member must have value less than or equal to 100")
+        problem = "Value at 'maxRecords' failed to satisfy constraint: Member must have value less than or equal to 100"
+        raise invalid(f"1 validation error detected: {problem}")
 
 
 # ---- members ----
@@ -192,9 +193,12 @@ def check_leaving(call: Call) -> None:
     """Detach and Standby may not shrink a group below its minimum either."""
     check_members(call)
     group = call.moto.group(call.params.get("AutoScalingGroupName"))
-    least, wanted, _ = group.sizes
+    least, wanted, most = group.sizes
     if call.params.get("ShouldDecrementDesiredCapacity") and wanted - len(call.params.get("InstanceIds", [])) < least:
-        raise invalid(f"AutoScalingGroup {group.name} has min-size={least}, max-size={group.sizes[2]}, and desired-size={wanted}. To place into standby or detach, adjust the AutoScalingGroup sizes as needed.")
+        raise invalid(
+            f"AutoScalingGroup {group.name} has min-size={least}, max-size={most}, and desired-size={wanted}. To place into standby or "
+            "detach, adjust the AutoScalingGroup sizes as needed."
+        )
 
 
 def check_joining(call: Call) -> None:

@@ -89,7 +89,9 @@ def check_run(call: Call) -> None:
         return
     count = int(call.params.get("MaxCount", 1))
     subnet = call.params.get("SubnetId")
-    zone = call.moto.subnet_zone(subnet) if subnet else call.params.get("Placement", {}).get("AvailabilityZone", call.cloud.machines.zones[0])
+    zone = (
+        call.moto.subnet_zone(subnet) if subnet else call.params.get("Placement", {}).get("AvailabilityZone", call.cloud.machines.zones[0])
+    )
     call.cloud.check_capacity(zone, count, call.params.get("InstanceType", "m5.large"))
     call.params["MinCount"] = count
     if subnet and count == 1:
@@ -101,7 +103,9 @@ def complete_run(call: Call, reservation: Any) -> None:
     if call.managed:
         for instance in reservation.instances:
             set_state(instance, "pending")
-            call.cloud.machines.take(instance.id, instance.placement.zone, call.cloud.machines.free(instance.placement.zone)[0], instance.instance_type)
+            call.cloud.machines.take(
+                instance.id, instance.placement.zone, call.cloud.machines.free(instance.placement.zone)[0], instance.instance_type
+            )
 
 
 def check_ids(call: Call) -> None:

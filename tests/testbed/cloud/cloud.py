@@ -132,7 +132,9 @@ class Cloud:
             if subnet not in self.layout.subnets.values():
                 continue
             for direction, egress in (("in", False), ("out", True)):
-                rules = sorted((rule for rule in acl.network_acl_entries if bool(rule.egress) == egress), key=lambda rule: int(rule.rule_number))
+                rules = sorted(
+                    (rule for rule in acl.network_acl_entries if bool(rule.egress) == egress), key=lambda rule: int(rule.rule_number)
+                )
                 whole = [rule for rule in rules if rule.cidr_block == "0.0.0.0/0" and str(rule.protocol) == "-1"]
                 if not whole or whole[0].rule_action != "allow":
                     cuts.setdefault(self.moto.subnet_zone(subnet), []).append(direction)
@@ -150,7 +152,10 @@ class Cloud:
                     for member in group.members
                 }
                 groups[group.name] = {"sizes": group.sizes, "suspended": sorted(group.suspensions), "members": members}
-            machines = {one.instance: {"node": one.name, "zone": one.zone, "power": one.power, "ready": self.is_ready(one.instance)} for one in self.machines.by_instance.values()}
+            machines = {
+                one.instance: {"node": one.name, "zone": one.zone, "power": one.power, "ready": self.is_ready(one.instance)}
+                for one in self.machines.by_instance.values()
+            }
             return {"groups": groups, "machines": machines, "cuts": self.cuts(), "settled": self.settled()}
 
     def settled(self) -> bool:

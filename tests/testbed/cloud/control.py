@@ -63,7 +63,9 @@ def main() -> None:
         elif verb in ("calls", "state") and not rest:
             show(ask(path, verb))
         else:
-            fail(f"no such verb, or too many words: {' '.join([verb, *rest])}; there are faults [JSON], calls, state, wait [SECONDS], reset")
+            fail(
+                f"no such verb, or too many words: {' '.join([verb, *rest])}; there are faults [JSON], calls, state, wait [SECONDS], reset"
+            )
     except Refused as refused:
         fail(str(refused))
     except json.JSONDecodeError as error:

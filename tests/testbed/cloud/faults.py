@@ -21,7 +21,10 @@ ERRORS: dict[str, tuple[int, str]] = {
     "Unavailable": (503, "The server is overloaded and can't handle the request."),
     "ServiceUnavailable": (503, "The request has failed due to a temporary failure of the server."),
     "ScalingActivityInProgress": (400, "Activity is in progress."),
-    "ResourceContention": (500, "You already have a pending update to an Auto Scaling resource (for example, a group, instance, or load balancer)."),
+    "ResourceContention": (
+        500,
+        "You already have a pending update to an Auto Scaling resource (for example, a group, instance, or load balancer).",
+    ),
     "UnauthorizedOperation": (403, "You are not authorized to perform this operation."),
     "AccessDenied": (403, "User is not authorized to perform this operation."),
 }

@@ -12,7 +12,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import IO, Any
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
@@ -68,7 +68,7 @@ class Front:
         code = re.search(rb"<Code>([^<]+)</Code>", answer) if status >= 400 else None
         self._record(
             {
-                "time": datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="milliseconds"),
+                "time": datetime.fromtimestamp(began, UTC).isoformat(timespec="milliseconds"),
                 "service": service,
                 "region": region,
                 "action": request.action,

@@ -8,7 +8,7 @@ import json
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
@@ -49,7 +49,7 @@ class Settings:
 
 def now() -> datetime:
     """The time that answers carry."""
-    return datetime.now(timezone.utc).replace(microsecond=0)
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def stamp() -> str:
@@ -111,9 +111,7 @@ class Activities:
         """Those of one group, or of all; of these only the named ones, if any are."""
         wanted = set(identities)
         return [
-            activity
-            for activity in self._all
-            if (group is None or activity.group == group) and (not wanted or activity.identity in wanted)
+            activity for activity in self._all if (group is None or activity.group == group) and (not wanted or activity.identity in wanted)
         ]
 
     def running(self, instance: str) -> list[Activity]:

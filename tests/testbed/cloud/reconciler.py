@@ -216,7 +216,8 @@ class Reconciler:
         moved = [member for member in moved if not member.protected]
         if moved and zones:
             target = self._emptiest_first(group)[0]
-            text = f"availability zones {' '.join(sorted(crowd))} had {' '.join(str(crowd[zone]) for zone in sorted(crowd))} instances respectively."
+            counts = " ".join(str(crowd[zone]) for zone in sorted(crowd))
+            text = f"availability zones {' '.join(sorted(crowd))} had {counts} instances respectively."
             new = self._launch(group, pace, target, f"{text}  An instance was launched to aid in balancing the group's zones.")
             if new:
                 pace.moving = new, min(moved, key=lambda one: one.launched).id

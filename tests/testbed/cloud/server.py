@@ -15,15 +15,18 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from pathlib import Path
 
 # Before moto is imported: it reads them then. Its answers to browsers are of no use here.
 os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
 
-from cloud import Cloud  # noqa: E402
-from front import Front  # noqa: E402
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app  # noqa: E402
-from nodes import Cluster, Controller  # noqa: E402
-from werkzeug.serving import make_server  # noqa: E402
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from cloud import Cloud
+from front import Front
+from nodes import Cluster, Controller
 
 TICK = 0.2
 LOOK = 1.0
@@ -40,13 +43,13 @@ class Quiet(MotoRequestHandler):
         return str(self.client_address)
 
 
-def repeat(period: float, work: object) -> None:
+def repeat(period: float, work: Callable[[], object]) -> None:
     """In a thread, for good. What breaks is written down and tried again."""
 
     def loop() -> None:
         while True:
             try:
-                work()  # type: ignore[operator]
+                work()
             except Exception:  # the next turn may do better, and a cloud that stands still would say nothing
                 traceback.print_exc(file=sys.stderr)
             time.sleep(period)
@@ -66,15 +69,14 @@ def main() -> None:
     options = parser.parse_args()
 
     cloud = Cloud(bridged=options.api is not None)
-    log = open(options.calls, "a", encoding="utf-8")  # noqa: SIM115 # for as long as the process lives
+    log = Path(options.calls).open("a", encoding="utf-8")  # noqa: SIM115 # for as long as the process lives
     front = Front(cloud, DomainDispatcherApplication(create_backend_app), log)
     repeat(TICK, cloud.tick)
     repeat(LOOK, front.look)
     if options.api:
         controller = Controller(cloud, Cluster(options.api, options.token, options.authority))
         threading.Thread(target=controller.run, daemon=True).start()
-    if os.path.exists(options.socket):
-        os.unlink(options.socket)
+    Path(options.socket).unlink(missing_ok=True)
     local = make_server(f"unix://{options.socket}", 0, front, threaded=True, request_handler=Quiet)
     threading.Thread(target=local.serve_forever, daemon=True).start()
     host, port = options.listen.rsplit(":", 1)

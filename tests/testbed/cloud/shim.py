@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from model import ACCOUNT, REGION, AwsError
 from moto.autoscaling import autoscaling_backends
 from moto.autoscaling import models as asg_models
 from moto.autoscaling import responses as asg_responses
@@ -25,6 +24,8 @@ from moto.ec2 import ec2_backends
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.network_acls import NetworkAclAssociation
 from moto.ec2.responses import EC2Response
+
+from model import ACCOUNT, REGION, AwsError
 
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 Handler = Callable[["Call"], "dict[str, Any] | None"]
@@ -293,7 +294,7 @@ class Call:
             raise AwsError("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
 
 
-_cloud: Any = None
+_answers: list[Any] = []  # the cloud that does, alone
 
 
 def install(
@@ -303,10 +304,9 @@ def install(
     completed: dict[str, dict[str, Callable[[Call, Any], None]]],
 ) -> None:
     """Makes `cloud` the one that answers. Handlers, by service and method: instead of moto's, before it, and after it."""
-    global _cloud
-    first = _cloud is None
-    _cloud = cloud
-    if not first:
+    patched = bool(_answers)
+    _answers[:] = [cloud]
+    if patched:
         return
     _take_out()
     for service, response in (("autoscaling", asg_responses.AutoScalingResponse), ("ec2", EC2Response)):
@@ -331,7 +331,7 @@ def _take_out() -> None:
     fake = asg_models.FakeAutoScalingGroup
     fake.set_desired_capacity = set_desired_capacity  # type: ignore[method-assign]
     fake.suspended_processes = property(suspended, suspend)  # type: ignore[method-assign, assignment]
-    asg_models.AutoScalingBackend.notify_terminate_instances = lambda self, ids: None  # type: ignore[method-assign]
+    asg_models.AutoScalingBackend.notify_terminate_instances = lambda *_: None  # type: ignore[method-assign]
 
 
 def _refuse(response: Any, error: AwsError) -> ServiceException:
@@ -343,7 +343,7 @@ def _refuse(response: Any, error: AwsError) -> ServiceException:
 def _answering(handler: Handler) -> Callable[[Any], ActionResult]:
     def answer(response: Any) -> ActionResult:
         try:
-            return ActionResult(handler(Call(_cloud, response)) or {})
+            return ActionResult(handler(Call(_answers[0], response)) or {})
         except AwsError as error:
             raise _refuse(response, error) from error
 
@@ -352,7 +352,7 @@ def _answering(handler: Handler) -> Callable[[Any], ActionResult]:
 
 def _around(original: Any, check: Handler | None, complete: Callable[[Call, Any], None] | None) -> Callable[[Any], Any]:
     def answer(response: Any) -> Any:
-        call = Call(_cloud, response)
+        call = Call(_answers[0], response)
         try:
             if check:
                 check(call)

@@ -47,6 +47,16 @@ build_cloud() {
 # Nothing is written beside the sources.
 cloud_python() { env PYTHONDONTWRITEBYTECODE=1 "$(setting venv)/bin/python" "$@"; }
 
+check_cloud() {
+  local python
+  python=$(venv_dir)/bin/python
+  (
+    cd "$HERE/cloud" || exit
+    export PYTHONDONTWRITEBYTECODE=1
+    "$python" -m ruff check --no-cache --quiet . && "$python" -m ruff format --no-cache --quiet --check . && exec "$python" tests/run.py
+  )
+}
+
 # ---- processes ----
 
 start_cloud() {

@@ -128,8 +128,9 @@ take_lock() {
 enter() {
   local aws=()
   if has_cloud; then
-    aws=(AWS_ENDPOINT_URL="$CLOUD_ENDPOINT" AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID="${AWS_ACCESS_KEY_ID:-testbed}"
-      AWS_SECRET_ACCESS_KEY="${AWS_SECRET_ACCESS_KEY:-testbed}" AWS_EC2_METADATA_DISABLED=true)
+    # The caller's own credentials stay out: they would end in the record of calls.
+    aws=(AWS_ENDPOINT_URL="$CLOUD_ENDPOINT" AWS_REGION=us-east-1 AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=testbed
+      AWS_SECRET_ACCESS_KEY=testbed AWS_EC2_METADATA_DISABLED=true)
   fi
   exec ip netns exec "$NET" env KUBECONFIG="$BED/admin.kubeconfig" PATH="$(setting build)/bin:$PATH" "${aws[@]}" "$@"
 }
