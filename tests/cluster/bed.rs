@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::{Place, Ran, experiment};
 
 /// The test bed's own script.
-const BED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/testbed.sh");
+pub(crate) const BED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/testbed.sh");
 
 fn bed(verb: &str) {
     let status = Command::new("bash").args([BED, verb]).status().unwrap();

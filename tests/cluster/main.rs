@@ -11,6 +11,7 @@
     reason = "helpers of tests: what fails in them fails the test, and a real cluster has a real clock"
 )]
 
+mod aws;
 mod bed;
 mod catalogue;
 mod job;

@@ -96,6 +96,11 @@ impl Place {
     /// Applies a workload, and waits until it is ready and a request through its Service is answered.
     pub(crate) fn deploy(&self, app: &str, replicas: u32, arguments: &[&str], readiness: &str) {
         self.apply(&workload(app, replicas, arguments, readiness));
+        self.await_ready(app, replicas);
+    }
+
+    /// Waits until a workload is ready and a request through its Service is answered.
+    pub(crate) fn await_ready(&self, app: &str, replicas: u32) {
         let object = format!("deployment/{app}");
         self.kubectl(&["-n", &self.namespace, "rollout", "status", &object, "--timeout=90s"]);
         let ready = || {
@@ -171,7 +176,15 @@ impl Place {
     pub(crate) fn declared(&self) -> BTreeSet<Rule> {
         let text = self.record("plan.json").and_then(|path| std::fs::read_to_string(path).ok());
         let plan: Value = text.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap());
-        plan["permissions"].as_array().into_iter().flatten().map(rule).collect()
+        let of_cloud = |rule: &Value| {
+            let (service, action) = rule["action"].as_str().unwrap().split_once(':').unwrap();
+            (action.to_owned(), format!("{service}.amazonaws.com"), String::new(), String::new())
+        };
+        let mut declared: BTreeSet<Rule> = plan["permissions"].as_array().into_iter().flatten().map(rule).collect();
+        declared.extend(plan["cloud"].as_array().into_iter().flatten().map(of_cloud));
+        // Nobody needs leave to ask who he is.
+        declared.insert(("GetCallerIdentity".to_owned(), "sts.amazonaws.com".to_owned(), String::new(), String::new()));
+        declared
     }
 
     /// Starts an experiment and returns once its record has an event that contains `text`.
