@@ -32,6 +32,10 @@ fn each_experiment_of_the_catalogue_passes_on_the_demo_application() {
         let text = std::fs::read_to_string(&file).unwrap();
         let timing = "timing: {before: 20s, during: 60s, after: 30s}";
         assert!(text.contains(timing), "{} has another timing", file.display());
+        if text.contains("needs: aws") && std::env::var_os("AWS_ENDPOINT_URL").is_none() {
+            eprintln!("left out, because there is no AWS here: {}", file.display());
+            continue;
+        }
         let text = here(&text)
             .replace(timing, "timing: {before: 16s, during: 35s, after: 16s}")
             .replace("timeout: 500ms", "timeout: 2s");
@@ -41,6 +45,10 @@ fn each_experiment_of_the_catalogue_passes_on_the_demo_application() {
     }
     let all: Vec<&str> = squall::fault::CATALOGUE.iter().map(|about| about.key).collect();
     for key in all {
+        let needs_aws = matches!(key, "asgSuspend" | "nodeTerminate");
+        if needs_aws && std::env::var_os("AWS_ENDPOINT_URL").is_none() {
+            continue;
+        }
         assert!(faults.iter().any(|fault| fault == key), "no experiment injects {key}");
     }
 }
