@@ -9,6 +9,8 @@ mod leash;
 mod ledger;
 
 pub use call::Call;
+#[cfg(all(test, feature = "aws"))]
+pub(crate) use cloud::FakeScaling;
 pub use cloud::{Activity, Cloud, CloudError, Group, Instance, Member, Subnet, Wanted};
 pub use connect::{ConnectError, Connection, connect};
 pub use credentials::Expiry;
@@ -34,6 +36,13 @@ impl Cluster {
     #[must_use]
     pub fn new(client: kube::Client, id: ClusterId) -> Self {
         Self { client, id, ledger: Ledger::default(), leash: Leash::default(), expiry: None, cloud: None }
+    }
+
+    /// The same with an open cloud: how tests make one.
+    #[cfg(test)]
+    #[must_use]
+    pub(crate) fn behind(self, cloud: Cloud) -> Self {
+        Self { cloud: Some(cloud), ..self }
     }
 
     /// The client. Retries nothing by itself; see [`is_transient`].

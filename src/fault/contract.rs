@@ -289,6 +289,13 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
     /// How long the effect may take to show once the injection was acknowledged.
     fn effect_deadline(&self, note: &Self::Note) -> std::time::Duration;
 
+    /// Which wave a target belongs to, from 0: those of a later wave are injected when every one of the earlier is, and not at all when
+    /// one could not be.
+    fn wave(&self, target: &Target) -> u8 {
+        let _ = target;
+        0
+    }
+
     /// Chooses the targets. Reads only.
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal>;
 

@@ -88,6 +88,12 @@ macro_rules! catalogue {
                 match self { $(Self::$fault(f) => Ok(f.effect_deadline(&read_note::<$fault>(note)?))),+ }
             }
 
+            /// See [`Fault::wave`].
+            #[must_use]
+            pub fn wave(&self, target: &Target) -> u8 {
+                match self { $(Self::$fault(f) => f.wave(target)),+ }
+            }
+
             /// See [`Fault::resolve`].
             pub async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
                 match self { $(Self::$fault(f) => f.resolve(cx).await),+ }
@@ -146,6 +152,7 @@ catalogue! {
     scale::Scale,
     asg_suspend::AsgSuspend,
     node_terminate::NodeTerminate,
+    zone_outage::ZoneOutage,
 }
 
 use crate::cluster::Cluster;

@@ -190,7 +190,7 @@ impl Fault for NodeTerminate {
         }
         Ok(match node_now(cx.cluster, target).await? {
             None => Effect::Seen(format!("instance {id} is {state}, and its node is gone")),
-            Some(node) if !is_ready(&node) => {
+            Some(found) if !is_ready(&found) => {
                 Effect::Seen(format!("instance {id} is {state}, and its node is not Ready"))
             }
             Some(_) => Effect::NotYet(format!("instance {id} is {state}, and its node still says Ready")),

@@ -359,7 +359,8 @@ mod tests {
         assert_eq!(limited(r#"{"pods": "100%"}"#, 3).pods, 3);
         assert_eq!(limited(r#"{"nodes": "50%"}"#, 3).nodes, 2);
         assert_eq!(limited(r#"{"nodes": "24%"}"#, 3).nodes, 0);
-        assert_eq!(limited(r#"{"groups": "100%"}"#, 3).groups, 0);
+        assert_eq!(limited(r#"{"groups": "100%"}"#, 3).groups, 2);
+        assert_eq!(limited(r#"{"groups": "49%"}"#, 3).groups, 0);
     }
 
     #[test]

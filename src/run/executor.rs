@@ -5,6 +5,7 @@
 //! machine's disk *and* in the cluster, before its injection is sent.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -88,7 +89,7 @@ impl Stage {
             }
             return;
         }
-        let injected = join_all(acts.iter().map(|act| self.inject(work, act))).await;
+        let injected = self.inject_all(work, &acts).await;
         let live: Vec<&Act> = acts.iter().zip(injected).filter_map(|(act, done)| done.then_some(act)).collect();
         let held_until = self.held_until(work);
         let proofs = join_all(live.iter().map(|act| self.prove(work, act, held_until.clone())));
@@ -190,6 +191,35 @@ impl Stage {
             self.undoer.tell(What::Prepared { step: work.step.name.to_string(), target: act.target.clone() });
         }
         Ok(())
+    }
+
+    /// Injects into all targets, wave after wave; whether something was done to each. After a wave that is not whole there is no other:
+    /// what it should have prepared is not there.
+    async fn inject_all(&self, work: &Work, acts: &[Act]) -> Vec<bool> {
+        let wave = |target: &Target| work.step.fault.wave(target);
+        let waves: BTreeSet<u8> = work.planned.targets.iter().map(wave).collect();
+        let mut done = vec![false; acts.len()];
+        let mut broken = false;
+        for number in waves {
+            let these: Vec<(usize, &Act)> =
+                acts.iter().enumerate().filter(|(_, a)| wave(&a.target) == number).collect();
+            if broken {
+                for (_, act) in these {
+                    let why = "not everything that had to come first could be injected".to_owned();
+                    self.not_injected(work, &act.target, Injection::Skipped, why.clone());
+                    self.undoer.log_outcome(Record::NotInjected { act: act.id, why }).await;
+                }
+                continue;
+            }
+            for ((index, _), one) in
+                these.iter().zip(join_all(these.iter().map(|(_, act)| self.inject(work, act))).await)
+            {
+                done[*index] = one;
+            }
+            let wanted = work.planned.targets.iter().filter(|target| wave(target) == number).count();
+            broken = these.iter().filter(|(index, _)| done[*index]).count() < wanted;
+        }
+        done
     }
 
     /// Injects into one target; whether something was done to it.

@@ -153,7 +153,7 @@ fn a_held_zone_is_given_back_as_a_set_and_what_others_did_stays() {
     cloud.call("autoscaling", "update_auto_scaling_group", &update, "`0`");
     Ran::of(&child.wait_with_output().unwrap())
         .exits(8)
-        .says(&format!("somebody added {theirs} meanwhile, which stays"));
+        .says(&format!("{theirs} was added by somebody meanwhile, and stays"));
 
     let mut all = before;
     all.insert(theirs);
@@ -340,4 +340,55 @@ fn a_protected_instance_is_passed_over_and_never_unprotected() {
     let terminated =
         cloud.calls().iter().filter(|call| call["action"] == "TerminateInstances" && call["dry_run"] != true).count();
     assert_eq!(terminated, 0);
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn a_lost_zone_stays_lost_until_its_groups_are_given_back() {
+    let (cloud, place) = (Cloud::new(), Place::new("zone"));
+    place.deploy("web", 4, &["--drain=2s"], "/readyz");
+    cloud.suspend("workers-multi", "HealthCheck");
+    let step = "for: 25s\n      zoneOutage: {zone: us-east-1c}";
+    let text = experiment(&place, step, "  limits: {nodes: 2, groups: 2}\n");
+    let child = place.start(&text, "\"type\":\"effect\"");
+    place.wait_for("all effects", || place.events("effect").len() == 4);
+    let state: Value = serde_json::from_str(&cloud.control(&["state"])).unwrap();
+    let launched = |group: &str| {
+        let members = state["groups"][group]["members"].as_object().unwrap().values();
+        members.filter(|member| member["zone"] == "us-east-1c" && member["ec2"] == "running").count()
+    };
+    assert_eq!((launched("workers-c"), launched("workers-multi")), (0, 0), "{state}");
+    Ran::of(&child.wait_with_output().unwrap()).exits(0);
+
+    let (injected, undone) = (place.events("injected"), place.events("undone"));
+    let instant = |event: &Value, key: &str| event[key].as_i64().unwrap();
+    let of = |kind: &str| injected.iter().filter(|event| event["target"]["kind"] == kind).cloned().collect::<Vec<_>>();
+    let (groups, nodes) = (of("group"), of("node"));
+    assert_eq!((groups.len(), nodes.len(), undone.len()), (2, 2, 4));
+    let held = groups.iter().map(|event| instant(event, "answered")).max().unwrap();
+    let killed = nodes.iter().map(|event| instant(event, "sent")).min().unwrap();
+    assert!(held <= killed, "the first instance went before the last group was held");
+    assert_eq!(cloud.suspended("workers-c"), names(&[]));
+    assert_eq!(cloud.suspended("workers-multi"), names(&["HealthCheck"]));
+    cloud.assert_unmarked();
+    cloud.control(&["wait", "90"]);
+    place.assert_clean();
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn no_instance_goes_when_one_group_can_not_be_held() {
+    let (cloud, place) = (Cloud::new(), Place::new("half"));
+    place.deploy("web", 2, &["--drain=2s"], "/readyz");
+    cloud.faults(&json!({"rules": [{"actions": ["autoscaling:UpdateAutoScalingGroup"], "error": "AccessDenied", "status": 403}]}));
+    let step = "for: 5s\n      zoneOutage: {zone: us-east-1c}";
+    let ran = place.run(&experiment(&place, step, "  limits: {nodes: 2, groups: 2}\n"));
+    assert_ne!(ran.code, 0, "{}", ran.stdout);
+    let terminated =
+        cloud.calls().iter().filter(|call| call["action"] == "TerminateInstances" && call["dry_run"] != true).count();
+    assert_eq!(terminated, 0);
+    cloud.faults(&json!({}));
+    assert_eq!(cloud.suspended("workers-multi"), names(&[]));
+    cloud.assert_unmarked();
+    place.assert_clean();
 }

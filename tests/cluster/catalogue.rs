@@ -45,7 +45,7 @@ fn each_experiment_of_the_catalogue_passes_on_the_demo_application() {
     }
     let all: Vec<&str> = squall::fault::CATALOGUE.iter().map(|about| about.key).collect();
     for key in all {
-        let needs_aws = matches!(key, "asgSuspend" | "nodeTerminate");
+        let needs_aws = matches!(key, "asgSuspend" | "nodeTerminate" | "zoneOutage");
         if needs_aws && std::env::var_os("AWS_ENDPOINT_URL").is_none() {
             continue;
         }

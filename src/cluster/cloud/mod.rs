@@ -15,6 +15,8 @@ mod types;
 pub use absent::Cloud;
 #[cfg(feature = "aws")]
 pub use aws::Cloud;
+#[cfg(all(test, feature = "aws"))]
+pub(crate) use aws::FakeScaling;
 pub use error::CloudError;
 #[cfg(feature = "aws")]
 use error::again;

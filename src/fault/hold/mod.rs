@@ -278,21 +278,28 @@ struct Back {
 impl Back {
     async fn of(cloud: &Cloud, group: &Group, note: &HoldNote) -> Result<Self, CloudError> {
         let mut others = Vec::new();
-        let mut other = |who: &str, what: &BTreeSet<String>, then: &str| {
+        let mut other = |what: &BTreeSet<String>, words: &str| {
             if !what.is_empty() {
-                others.push(format!("somebody {who} {} meanwhile{then}", list(what)));
+                others.push(format!("{} {words}", list(what)));
             }
         };
         let resume: BTreeSet<String> = note.suspend.intersection(&group.suspended).cloned().collect();
-        other("resumed", &note.suspend.difference(&group.suspended).cloned().collect(), "");
+        // Whether somebody was there before us, or our own call never arrived, nothing here can tell.
+        other(&note.suspend.difference(&group.suspended).cloned().collect(), "was not suspended any more");
+        other(&note.remove.intersection(&group.subnets).cloned().collect(), "was among its subnets again");
         let missing: BTreeSet<String> = note.remove.difference(&group.subnets).cloned().collect();
         let ids: Vec<String> = missing.iter().cloned().collect();
         let there: BTreeSet<String> = cloud.subnets(&ids).await?.into_iter().map(|subnet| subnet.id).collect();
-        other("deleted", &missing.difference(&there).cloned().collect(), ", which can't be given back");
-        other("gave back", &note.remove.intersection(&group.subnets).cloned().collect(), "");
-        other("added", &group.subnets.difference(&note.subnets).cloned().collect(), ", which stays");
+        other(&missing.difference(&there).cloned().collect(), "does not exist any more, and can't be given back");
+        other(
+            &group.subnets.difference(&note.subnets).cloned().collect(),
+            "was added by somebody meanwhile, and stays",
+        );
         let kept: BTreeSet<String> = note.subnets.difference(&note.remove).cloned().collect();
-        other("took out", &kept.difference(&group.subnets).cloned().collect(), ", which stays out");
+        other(
+            &kept.difference(&group.subnets).cloned().collect(),
+            "was taken out by somebody meanwhile, and stays out",
+        );
         Ok(Self { resume, subnets: missing.intersection(&there).cloned().collect(), others })
     }
 

@@ -87,3 +87,103 @@ fn the_effect_is_what_the_group_says() {
     now.subnets = names(&["subnet-a"]);
     assert!(matches!(held(&now, &note), Effect::Seen(_)));
 }
+
+/// A run that holds zone b of a group of two zones; what `meanwhile` does to the group; what its undo comes to.
+#[cfg(feature = "aws")]
+async fn held_and_released(
+    before: Group,
+    meanwhile: impl Fn(&crate::cluster::FakeScaling),
+) -> (Undo, Group, Vec<String>) {
+    use crate::record::ClusterId;
+
+    let zones: Vec<String> = before.zones.iter().cloned().collect();
+    let zones: Vec<&str> = zones.iter().map(String::as_str).collect();
+    let strategy = decide(&before, &[Process::Launch], Some("b"), &subnets(&zones)).unwrap();
+    let service = crate::cluster::FakeScaling::new(before.clone());
+    let kube = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+        Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::empty()))
+    });
+    let cluster = Cluster::new(kube::Client::new(kube, "default"), ClusterId::default()).behind(service.cloud());
+    let cloud = cluster.cloud().unwrap();
+    let cx = Acting { cluster: &cluster, run: "r1", state: "squall", step: "hold" };
+    hold(&cx, cloud, "asgSuspend", &before, &strategy.note).await.unwrap();
+    meanwhile(&service);
+    let undo = release(&cx, cloud, &target(&before), &strategy.note).await.unwrap();
+    let again = release(&cx, cloud, &target(&before), &strategy.note).await.unwrap();
+    assert!(!matches!(again, Undo::Undone(_)), "twice is once: {again:?}");
+    let after = service.group.lock().unwrap().clone();
+    let calls = service.calls.lock().unwrap().clone();
+    (undo, after, calls)
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test(start_paused = true)]
+async fn what_was_taken_is_given_back_and_the_note_comes_first_and_goes_last() {
+    let mut before = group(&["a", "b"]);
+    before.suspended = names(&["HealthCheck"]);
+    before.tags.insert("team".into(), "shop".into());
+    let (undo, after, calls) = held_and_released(before.clone(), |_| ()).await;
+    assert_eq!(undo, Undo::Undone("gave back subnet-b; resumed AZRebalance".into()));
+    assert_eq!(after, before, "byte for byte");
+    let changes: Vec<&str> = calls.iter().map(String::as_str).filter(|call| !call.starts_with("Describe")).collect();
+    assert_eq!(
+        changes,
+        [
+            "CreateOrUpdateTags",
+            "SuspendProcesses",
+            "UpdateAutoScalingGroup", // the harm
+            "UpdateAutoScalingGroup",
+            "ResumeProcesses",
+            "DeleteTags", // and back
+        ]
+    );
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test(start_paused = true)]
+async fn what_others_did_meanwhile_stays_and_is_told() {
+    let (undo, after, _) = held_and_released(group(&["a", "b"]), |service| {
+        let mut group = service.group.lock().unwrap();
+        group.subnets.insert("subnet-c".into());
+        group.suspended.insert("Terminate".into());
+        group.desired = 5;
+    })
+    .await;
+    let Undo::Conflict(words) = undo else { panic!("{undo:?}") };
+    assert!(words.contains("subnet-c was added by somebody meanwhile, and stays"), "{words}");
+    assert!(words.contains("its wanted size stays 5; it was 3 before"), "{words}");
+    assert_eq!(after.subnets, names(&["subnet-a", "subnet-b", "subnet-c"]));
+    assert_eq!(after.suspended, names(&["Terminate"]));
+    assert_eq!(after.tags, BTreeMap::new());
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test(start_paused = true)]
+async fn a_subnet_that_is_deleted_meanwhile_does_not_keep_the_rest_from_going_back() {
+    let (undo, after, _) = held_and_released(group(&["a", "b"]), |service| {
+        service.subnets.lock().unwrap().remove("subnet-b");
+        service.throttled.lock().unwrap().insert("ResumeProcesses".into());
+    })
+    .await;
+    assert!(matches!(&undo, Undo::Conflict(words) if words.contains("subnet-b does not exist any more")), "{undo:?}");
+    assert_eq!((after.subnets, after.suspended), (names(&["subnet-a"]), names(&[])));
+}
+
+#[cfg(feature = "aws")]
+#[tokio::test(start_paused = true)]
+async fn without_our_note_nothing_is_changed_and_a_stale_answer_is_not_believed_at_once() {
+    let (undo, after, calls) = held_and_released(group(&["a", "b"]), |service| {
+        service.group.lock().unwrap().tags.clear();
+    })
+    .await;
+    assert!(matches!(&undo, Undo::Conflict(words) if words.contains("no undo note of ours")), "{undo:?}");
+    assert_eq!((after.subnets, after.suspended), (names(&["subnet-a"]), names(&["AZRebalance"])));
+    let reads = calls.iter().filter(|call| *call == "DescribeAutoScalingGroups").count();
+    assert_eq!(reads, 2 * READS as usize);
+    let (undo, after, _) = held_and_released(group(&["a", "b"]), |service| {
+        service.group.lock().unwrap().tags.insert(TAG.into(), "r2 squall other asgSuspend".into());
+    })
+    .await;
+    assert!(matches!(&undo, Undo::Conflict(words) if words.contains("run `r2`, which stays")), "{undo:?}");
+    assert_eq!(after.suspended, names(&["AZRebalance"]));
+}

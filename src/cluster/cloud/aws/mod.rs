@@ -3,7 +3,12 @@
 mod connect;
 mod groups;
 mod instances;
+#[cfg(test)]
+mod testing;
 mod wire;
+
+#[cfg(test)]
+pub(crate) use testing::FakeScaling;
 
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;

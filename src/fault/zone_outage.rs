@@ -1,0 +1,207 @@
+//! `zoneOutage`: the power cut of a zone, with its capacity held so that it stays lost.
+
+use std::time::Duration as Time;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::asg_suspend::AsgSuspend;
+use super::contract::{
+    About, Acting, CloudPermission, Complaint, Effect, Fault, FaultError, Heal, Injected, Permission, Planning,
+    Refusal, Resolution, Undo,
+};
+use super::groups::GroupTargets;
+use super::hold::{HoldNote, Process};
+use super::node_terminate::{NodeTerminate, TerminateMode, TerminateNote};
+use super::nodes::NodeTargets;
+use crate::record::Target;
+
+/// Takes a zone away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ZoneOutage {
+    /// The zone, as the nodes' label `topology.kubernetes.io/zone` names it.
+    pub zone: String,
+    /// How its machines end.
+    #[serde(default)]
+    pub mode: ZoneMode,
+    /// Needed to take the last zone with a node that can run pods, or every node on which the cluster's DNS runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_last: bool,
+}
+
+/// How the machines of a zone end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ZoneMode {
+    /// At once, as in a power cut.
+    #[default]
+    PowerLoss,
+    /// Their operating systems shut down first.
+    Shutdown,
+}
+
+/// What a target's undo and healing need to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ZoneNote {
+    /// A group that is held.
+    Group(HoldNote),
+    /// A node whose instance ends.
+    Node(TerminateNote),
+}
+
+impl Fault for ZoneOutage {
+    const ABOUT: About = About {
+        key: "zoneOutage",
+        summary: "takes every node of a zone away, and holds its capacity",
+        details: "The power cut of a zone, in its order. First every Auto Scaling group that launches in the zone is held there, as `asgSuspend` with \
+                  `processes: [Launch]` and this zone does it: otherwise the zone would be back before anybody noticed. Only when all groups are held, the instance of every \
+                  node in the zone is terminated at once, as `nodeTerminate` does it; if one group can't be held, no instance is touched. After `for`, the groups are given back, \
+                  and launch what is missing.\n\n\
+                  Needs `limits.nodes` and `limits.groups`. Refused are the last zone with a node that can run pods, and one on whose nodes every ready pod of \
+                  the cluster's DNS is, unless `allowLast: true`; a zone with Karpenter's nodes; the zone of the runner's own node. Protected instances stay, and are named.\n\n\
+                  What it cannot do: volumes of the zone are as gone as its machines are, and come back only with new ones; what else the zone had (load balancers, NAT \
+                  gateways, databases) goes on.",
+        effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready",
+        ending: "the groups are given back as `asgSuspend` does it; the instances stay terminated. Whole again when every group has its wanted size in service on Ready nodes",
+        undoable: true,
+        refusable: false,
+    };
+
+    type Note = ZoneNote;
+
+    fn check(&self) -> Vec<Complaint> {
+        let hint = "write it as AWS does: `us-east-1a`";
+        let wrong = |complaint: Complaint| (complaint.path.last() == Some(&"zone")).then_some(complaint.message);
+        self.kill()
+            .check()
+            .into_iter()
+            .filter_map(wrong)
+            .map(|message| Complaint::new(&["zone"], message, hint))
+            .collect()
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn permissions(&self) -> Vec<Permission> {
+        let mut rules = self.hold().permissions();
+        rules.extend(self.kill().permissions());
+        rules
+    }
+
+    fn cloud_permissions(&self) -> Vec<CloudPermission> {
+        let mut rules = self.hold().cloud_permissions();
+        rules.extend(self.kill().cloud_permissions());
+        rules
+    }
+
+    fn effect_deadline(&self, note: &ZoneNote) -> Time {
+        match note {
+            ZoneNote::Group(note) => self.hold().effect_deadline(note),
+            ZoneNote::Node(note) => self.kill().effect_deadline(note),
+        }
+    }
+
+    /// The groups are held before the first instance goes.
+    fn wave(&self, target: &Target) -> u8 {
+        u8::from(target.kind == "node")
+    }
+
+    async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
+        let mut whole = self.hold().resolve(cx).await?;
+        let nodes = self.kill().resolve(cx).await?;
+        whole.of += nodes.of;
+        whole.targets.extend(nodes.targets);
+        whole.calls.extend(nodes.calls);
+        whole.undo.extend(nodes.undo);
+        whole.warnings.extend(nodes.warnings);
+        Ok(whole)
+    }
+
+    async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<ZoneNote>, FaultError> {
+        Ok(match target.kind.as_str() {
+            "group" => self.hold().prepare(cx, target).await?.map(ZoneNote::Group),
+            _ => self.kill().prepare(cx, target).await?.map(ZoneNote::Node),
+        })
+    }
+
+    async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Injected, FaultError> {
+        match note {
+            ZoneNote::Group(note) => self.hold().inject(cx, target, note).await,
+            ZoneNote::Node(note) => self.kill().inject(cx, target, note).await,
+        }
+    }
+
+    async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Effect, FaultError> {
+        match note {
+            ZoneNote::Group(note) => self.hold().effect(cx, target, note).await,
+            ZoneNote::Node(note) => self.kill().effect(cx, target, note).await,
+        }
+    }
+
+    async fn undo(cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Undo, FaultError> {
+        match note {
+            ZoneNote::Group(note) => AsgSuspend::undo(cx, target, note).await,
+            // Not "nothing": that would say that somebody else has ended our fault.
+            ZoneNote::Node(_) => Ok(Undo::Undone("its instance stays terminated; its group replaces it".to_owned())),
+        }
+    }
+
+    async fn healed(cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Heal, FaultError> {
+        match note {
+            ZoneNote::Group(note) => AsgSuspend::healed(cx, target, note).await,
+            ZoneNote::Node(note) => NodeTerminate::healed(cx, target, note).await,
+        }
+    }
+}
+
+impl ZoneOutage {
+    /// The first half: no capacity comes back.
+    fn hold(&self) -> AsgSuspend {
+        let zone = Some(self.zone.clone());
+        let groups = GroupTargets { names: Vec::new(), zone: zone.clone(), count: None, percent: None, all: true };
+        AsgSuspend { groups, processes: vec![Process::Launch], zone }
+    }
+
+    /// The second half: every machine ends.
+    fn kill(&self) -> NodeTerminate {
+        let mode = match self.mode {
+            ZoneMode::PowerLoss => TerminateMode::PowerLoss,
+            ZoneMode::Shutdown => TerminateMode::Shutdown,
+        };
+        let nodes = NodeTargets {
+            selector: None,
+            zone: Some(self.zone.clone()),
+            node_group: None,
+            names: Vec::new(),
+            count: None,
+            percent: None,
+            all: true,
+            allow_last: self.allow_last,
+        };
+        NodeTerminate { nodes, mode }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn it_is_both_faults_on_the_same_zone() {
+        let outage: ZoneOutage = serde_json::from_value(json!({"zone": "us-east-1a", "mode": "shutdown"})).unwrap();
+        let hold =
+            json!({"groups": {"zone": "us-east-1a", "all": true}, "processes": ["Launch"], "zone": "us-east-1a"});
+        assert_eq!(outage.hold(), serde_json::from_value(hold).unwrap());
+        let kill = json!({"nodes": {"zone": "us-east-1a", "all": true}, "mode": "shutdown"});
+        assert_eq!(outage.kill(), serde_json::from_value(kill).unwrap());
+        assert_eq!(outage.check(), []);
+        let wrong = ZoneOutage { zone: "../x".into(), ..outage }.check();
+        assert_eq!((wrong[0].path.as_slice(), wrong.len()), (["zone"].as_slice(), 1));
+    }
+}
