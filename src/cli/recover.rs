@@ -276,10 +276,9 @@ fn told(recovered: &[Recovered], term: &mut Terminal) -> Exit {
         }
         for act in &run.left {
             exit = Exit::UndoIncomplete;
-            term.say(&format!(
-                "{}: LEFT: step `{}` on {} in {}: {}",
-                run.run, act.step, act.target, act.target.namespace, act.why
-            ));
+            let namespace = &act.target.namespace;
+            let place = if namespace.is_empty() { String::new() } else { format!(" in {namespace}") };
+            term.say(&format!("{}: LEFT: step `{}` on {}{place}: {}", run.run, act.step, act.target, act.why));
         }
     }
     exit

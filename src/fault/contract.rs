@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::watch;
 
 use crate::cluster::Cluster;
 use crate::record::Target;
@@ -47,7 +48,7 @@ pub struct Permission {
 impl Permission {
     /// Whether it is needed for these targets. Before they are resolved every permission is.
     #[must_use]
-    pub fn is_for(&self, targets: &[Target]) -> bool {
+    pub fn is_for(&self, targets: &[&Target]) -> bool {
         let Some(kind) = self.kind else { return true };
         let owner =
             |target: &Target| target.owner.as_deref().and_then(|owner| owner.split_once('/')).map(|(k, _)| k == kind);
@@ -91,6 +92,9 @@ pub struct Resolution {
     /// How many pods the selection covers, the whole of a percentage in `limits.pods`; [`Resolution::of`] where the targets are the
     /// pods themselves.
     pub pods_of: Option<usize>,
+    /// Pods that leave with the targets without being targets: they don't count in `limits.pods`, but who owns them may protect them,
+    /// and disruption budgets have to have room for them.
+    pub leaving: Vec<Target>,
     /// Each call that the injection will make: `DELETE /api/v1/namespaces/shop/pods/web-1`.
     pub calls: Vec<String>,
     /// Each undo or healing, in words.
@@ -161,6 +165,36 @@ pub struct Acting<'a> {
     pub state: &'a str,
     /// The step's name.
     pub step: &'a str,
+    /// When the run ends early: an injection that waits asks between its calls, and returns.
+    pub ending: Ending,
+}
+
+/// The early end of a run, as who waits for something else sees it.
+#[derive(Debug, Clone, Default)]
+pub struct Ending(Option<watch::Receiver<bool>>);
+
+impl Ending {
+    /// It has come once `stop` is true.
+    #[must_use]
+    pub const fn of(stop: watch::Receiver<bool>) -> Self {
+        Self(Some(stop))
+    }
+
+    /// Whether it has come.
+    #[must_use]
+    pub fn has_come(&self) -> bool {
+        self.0.as_ref().is_some_and(|stop| *stop.borrow())
+    }
+
+    /// Waits until it comes; for ever where there is none, as when a dead run is recovered.
+    pub async fn come(&self) {
+        match self.0.clone() {
+            Some(mut stop) => {
+                let _closed = stop.wait_for(|stop| *stop).await;
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What an injection came to. Errors of the API are [`FaultError`].
@@ -168,8 +202,10 @@ pub struct Acting<'a> {
 pub enum Injected {
     /// Accepted.
     Done(String),
-    /// Refused by something that is there to refuse, such as a disruption budget; with who and the numbers.
+    /// Refused by something that is there to refuse, such as a disruption budget; with who and the numbers. Certainly nothing was done.
     Refused(String),
+    /// The same, but only after part of it was done; with how long it was tried. What was done is taken back.
+    Blocked(String),
     /// The target is gone, or is another object of the same name.
     Gone(String),
 }
@@ -286,6 +322,11 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
         Vec::new()
     }
 
+    /// How long an injection may take at most, beyond a few calls.
+    fn longest_injection(&self) -> std::time::Duration {
+        std::time::Duration::ZERO
+    }
+
     /// How long the effect may take to show once the injection was acknowledged.
     fn effect_deadline(&self, note: &Self::Note) -> std::time::Duration;
 
@@ -302,7 +343,8 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
     /// Reads what the undo will need. Reads only; may be called again. `Ok(None)`: the target is gone or is another object.
     async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<Self::Note>, FaultError>;
 
-    /// Injects. The note is durable when this is called, and the call is made at most once per target.
+    /// Injects. The note is durable when this is called, and the call is made at most once per target. Where it waits for more than
+    /// the answer to a call, it returns early when the run is [`ending`](Acting::ending): with an error, as what it did is unfinished.
     async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Injected, FaultError>;
 
     /// Whether the effect can be seen. Called again and again until it is, or its deadline passes.

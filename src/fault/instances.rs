@@ -7,7 +7,7 @@ use kube::api::ListParams;
 
 use super::contract::{FaultError, Permission, Refusal};
 use super::kube::{PAGE, retried};
-use super::nodes::is_ready;
+use super::nodes::{ChosenNode, is_ready};
 use crate::cluster::{Cloud, CloudError, Cluster, Instance};
 use crate::record::Target;
 
@@ -27,20 +27,17 @@ pub(super) struct Backed {
 
 impl Backed {
     /// The instances of these nodes, in the nodes' order. A node without one, or whose instance AWS does not know, is refused.
-    pub(super) async fn of(cloud: &Cloud, nodes: &[Node], targets: Vec<Target>) -> Result<Vec<Self>, Refusal> {
+    pub(super) async fn of(cloud: &Cloud, nodes: Vec<ChosenNode>) -> Result<Vec<Self>, Refusal> {
         let mut wanted = Vec::new();
-        for target in targets {
-            let node = nodes.iter().find(|node| node.metadata.uid.as_ref() == Some(&target.uid));
-            let provider = node.and_then(|node| node.spec.as_ref()?.provider_id.clone()).unwrap_or_default();
-            match node.and_then(instance_of) {
-                Some(id) => wanted.push((target, id)),
-                None => {
-                    return Err(Refusal::new(format!(
-                        "{target} is no EC2 instance: its `spec.providerID` is `{provider}`"
-                    ))
-                    .hint("is it the right cluster? Fargate and other clouds have no instance to terminate"));
-                }
-            }
+        for ChosenNode { target, node } in nodes {
+            let Some(id) = instance_of(&node) else {
+                let provider = node.spec.and_then(|spec| spec.provider_id).unwrap_or_default();
+                return Err(Refusal::new(format!(
+                    "{target} is no EC2 instance: its `spec.providerID` is `{provider}`"
+                ))
+                .hint("is it the right cluster? Fargate and other clouds have no instance to terminate"));
+            };
+            wanted.push((target, id));
         }
         let ids: Vec<String> = wanted.iter().map(|(_, id)| id.clone()).collect();
         let found = cloud.instances(&ids).await.map_err(|e| Refusal::new(format!("can't read the instances: {e}")))?;

@@ -22,6 +22,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// Time limit of one try.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The annotation that puts an object, or everything in a namespace, out of reach when its value is `true`.
+pub const PROTECTED: &str = "squall.dev/protected";
+
 /// Who we are in an object's managed fields.
 const MANAGER: &str = "squall";
 
@@ -74,6 +77,11 @@ pub(crate) fn covers(budget: &PodDisruptionBudget, labels: Option<&BTreeMap<Stri
     let Some(selector) = budget.spec.as_ref().and_then(|spec| spec.selector.clone()) else { return false };
     // The API validates selectors; one that can't be read covers nothing, as the API itself decides for an eviction.
     Labels::try_from(selector).is_ok_and(|selector| selector.matches(labels.unwrap_or(&BTreeMap::new())))
+}
+
+/// Whether the annotation [`PROTECTED`] is there and says so.
+pub(crate) fn is_protected(meta: &ObjectMeta) -> bool {
+    meta.annotations.as_ref().and_then(|all| all.get(PROTECTED)).is_some_and(|value| value == "true")
 }
 
 /// The controlling owner as `kind/name` in lower case.
@@ -154,8 +162,8 @@ fn unanswered() -> kube::Error {
     kube::Error::Service(format!("no answer within {} s", CALL_TIMEOUT.as_secs()).into())
 }
 
-/// What [`workload_ready`] may call.
-pub(super) fn workload_permissions(namespace: &str) -> Vec<Permission> {
+/// What [`workload_ready`] may call, in one namespace or in all.
+pub(super) fn workload_permissions(namespace: Option<&str>) -> Vec<Permission> {
     [
         ("deployments", "deployment"),
         ("statefulsets", "statefulset"),
@@ -167,7 +175,7 @@ pub(super) fn workload_permissions(namespace: &str) -> Vec<Permission> {
         group: "apps",
         resource,
         verb: "get",
-        namespace: Some(namespace.to_owned()),
+        namespace: namespace.map(ToOwned::to_owned),
         why: "see whether the workload is whole again",
         kind: Some(kind),
     })

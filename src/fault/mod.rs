@@ -3,17 +3,21 @@
 
 mod choice;
 mod contract;
+mod eviction;
 mod groups;
+mod held;
 mod hold;
 mod instances;
 mod kube;
+mod leaving;
 mod nodes;
 mod pods;
 
-pub(crate) use self::kube::{covers, list, owner_of, refused, retried};
+pub use self::kube::PROTECTED;
+pub(crate) use self::kube::{covers, is_protected, list, owner_of, refused, retried};
 pub use contract::{
-    About, Acting, CloudPermission, CloudScope, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission,
-    Planning, Refusal, Resolution, Undo,
+    About, Acting, CloudPermission, CloudScope, Complaint, Effect, Ending, Fault, FaultError, Heal, Injected, Left,
+    Permission, Planning, Refusal, Resolution, Undo,
 };
 pub use groups::GroupTargets;
 pub use hold::Process;
@@ -83,6 +87,12 @@ macro_rules! catalogue {
                 match self { $(Self::$fault(f) => f.cloud_permissions()),+ }
             }
 
+            /// See [`Fault::longest_injection`].
+            #[must_use]
+            pub fn longest_injection(&self) -> std::time::Duration {
+                match self { $(Self::$fault(f) => f.longest_injection()),+ }
+            }
+
             /// See [`Fault::effect_deadline`].
             pub fn effect_deadline(&self, note: &serde_json::Value) -> Result<std::time::Duration, FaultError> {
                 match self { $(Self::$fault(f) => Ok(f.effect_deadline(&read_note::<$fault>(note)?))),+ }
@@ -150,6 +160,7 @@ catalogue! {
     pod_kill::PodKill,
     pod_evict::PodEvict,
     scale::Scale,
+    node_drain::NodeDrain,
     asg_suspend::AsgSuspend,
     node_terminate::NodeTerminate,
     zone_outage::ZoneOutage,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration as Time;
 
-use k8s_openapi::api::core::v1::Node;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +14,7 @@ use super::contract::{
 use super::groups::cloud;
 use super::hold;
 use super::instances::{Backed, LISTS_NODES, instance_of, node_now};
-use super::kube::list;
+use super::leaving::{loss_permissions, lost_with};
 use super::nodes::{NodeTargets, is_ready};
 use crate::cluster::{Cloud, CloudError, Instance};
 use crate::record::Target;
@@ -94,6 +93,7 @@ impl Fault for NodeTerminate {
 
     fn permissions(&self) -> Vec<Permission> {
         let mut rules = self.nodes.permissions();
+        rules.extend(loss_permissions());
         rules.push(LISTS_NODES);
         rules.push(Permission { verb: "get", why: "see what a node says of itself", ..LISTS_NODES });
         rules
@@ -134,6 +134,7 @@ impl Fault for NodeTerminate {
         let mut resolution = Resolution::default();
         for found in self.choose(cx, cloud, &mut resolution).await? {
             self.rehearse(cloud, &found).await?;
+            resolution.leaving.extend(lost_with(cx.cluster, &found.target.name).await?);
             self.describe(cloud, found, &mut resolution).await?;
         }
         Ok(resolution)
@@ -228,15 +229,15 @@ impl NodeTerminate {
         cloud: &Cloud,
         resolution: &mut Resolution,
     ) -> Result<Vec<Backed>, Refusal> {
-        let nodes = list::<Node>(cx.cluster.all(), "nodes", "", None).await?;
         let mut protected: BTreeSet<String> = BTreeSet::new();
         loop {
             let taken = cx.taken.union(&protected).cloned().collect();
-            let chosen = self.nodes.choose(&Planning { cluster: cx.cluster, seed: cx.seed, taken: &taken }).await?;
-            resolution.of = chosen.of;
+            let planning = Planning { cluster: cx.cluster, seed: cx.seed, taken: &taken };
+            let (chosen, of) = self.nodes.choose(&planning).await?;
+            resolution.of = of;
             let mut found = Vec::new();
             let known = protected.len();
-            for backed in Backed::of(cloud, &nodes, chosen.targets).await? {
+            for backed in Backed::of(cloud, chosen).await? {
                 if let Some(why) = backed.wrong(cloud) {
                     return Err(Refusal::new(why));
                 }

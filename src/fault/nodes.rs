@@ -52,13 +52,11 @@ pub struct NodeTargets {
     pub allow_last: bool,
 }
 
-/// The chosen nodes.
+/// A chosen node with what the faults need to know of it.
 #[derive(Debug, Clone)]
-pub(super) struct ChosenNodes {
-    /// In the order in which they are touched.
-    pub targets: Vec<Target>,
-    /// How many there were to choose from.
-    pub of: usize,
+pub(super) struct ChosenNode {
+    pub target: Target,
+    pub node: Node,
 }
 
 impl NodeTargets {
@@ -98,26 +96,28 @@ impl NodeTargets {
         rules
     }
 
-    /// Chooses among the nodes that match, by the seed. Refuses to take the last that serves, unless that is allowed.
-    pub(super) async fn choose(&self, cx: &Planning<'_>) -> Result<ChosenNodes, Refusal> {
+    /// Chooses among the nodes that match, by the seed; also how many matched. Refuses to take the last that serves, unless that is
+    /// allowed.
+    pub(super) async fn choose(&self, cx: &Planning<'_>) -> Result<(Vec<ChosenNode>, usize), Refusal> {
         let all = list::<Node>(cx.cluster.all(), "nodes", "", None).await?;
         let selected = match &self.selector {
             Some(selector) => list::<Node>(cx.cluster.all(), "nodes", "", Some(selector)).await?,
             None => all.clone(),
         };
-        let mut matching: Vec<Target> = selected.iter().filter(|n| self.accepts(n)).filter_map(target_of).collect();
+        let mut matching: Vec<ChosenNode> =
+            selected.into_iter().filter(|node| self.accepts(node)).filter_map(to_choose).collect();
         let of = matching.len();
         self.missing(&all, &matching)?;
         // The API lists by name today, but does not promise it; the seeded choice must start from one order.
-        matching.sort();
-        let targets = self.choice().take(cx, matching, |target| &target.uid)?;
+        matching.sort_by(|a, b| a.target.cmp(&b.target));
+        let chosen = self.choice().take(cx, matching, |chosen| &chosen.target.uid)?;
         if !self.allow_last {
             let params = ListParams::default().labels(DNS_LABEL);
             let dns = list_all(&cx.cluster.api::<Pod>(DNS_NAMESPACE), params).await;
             let dns = dns.map_err(|e| refused(&e, "list", "pods", DNS_NAMESPACE))?;
-            refuse_last(&all, &targets, &dns)?;
+            refuse_last(&all, &chosen, &dns)?;
         }
-        Ok(ChosenNodes { targets, of })
+        Ok((chosen, of))
     }
 
     fn choice(&self) -> Choice<'_> {
@@ -132,7 +132,7 @@ impl NodeTargets {
     }
 
     /// Refuses when nothing matches, or when one of the names does not; says what is there.
-    fn missing(&self, all: &[Node], matching: &[Target]) -> Result<(), Refusal> {
+    fn missing(&self, all: &[Node], matching: &[ChosenNode]) -> Result<(), Refusal> {
         let seen = |what: &str, values: BTreeSet<&str>| {
             let values: Vec<&str> = values.into_iter().take(8).collect();
             if values.is_empty() {
@@ -141,7 +141,7 @@ impl NodeTargets {
                 format!("{what} seen: {}", values.join(", "))
             }
         };
-        if let Some(name) = self.names.iter().find(|name| !matching.iter().any(|target| target.name == **name)) {
+        if let Some(name) = self.names.iter().find(|name| !matching.iter().any(|chosen| chosen.target.name == **name)) {
             let there = all.iter().any(|node| node.metadata.name.as_ref() == Some(name));
             let refusal =
                 if there { format!("node `{name}` does not match") } else { format!("there is no node `{name}`") };
@@ -185,27 +185,28 @@ pub(super) fn is_ready(node: &Node) -> bool {
 }
 
 /// Whether the scheduler may put new pods on it.
-pub(super) fn is_schedulable(node: &Node) -> bool {
+fn is_schedulable(node: &Node) -> bool {
     !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 
-fn target_of(node: &Node) -> Option<Target> {
-    Some(Target {
+fn to_choose(node: Node) -> Option<ChosenNode> {
+    let target = Target {
         kind: "node".to_owned(),
         namespace: String::new(),
         name: node.metadata.name.clone()?,
         uid: node.metadata.uid.clone()?,
         node: None,
-        zone: zone_of(node),
+        zone: zone_of(&node),
         owner: None,
         instance: None,
-    })
+    };
+    Some(ChosenNode { target, node })
 }
 
 /// Refuses to take nodes when without them nothing serves: no node that can run the pods that leave, or no DNS. `dns` are the pods of
 /// the cluster's DNS; a cluster without any has its DNS elsewhere.
-fn refuse_last(all: &[Node], lost: &[Target], dns: &[Pod]) -> Result<(), Refusal> {
-    let is_lost = |name: Option<&String>| lost.iter().any(|target| Some(&target.name) == name);
+fn refuse_last(all: &[Node], lost: &[ChosenNode], dns: &[Pod]) -> Result<(), Refusal> {
+    let is_lost = |name: Option<&String>| lost.iter().any(|lost| Some(&lost.target.name) == name);
     let refuse = |message: String| {
         Err(Refusal::new(message).hint("choose fewer nodes; write `allowLast: true` under `nodes` if that is meant"))
     };
@@ -230,7 +231,7 @@ fn refuse_last(all: &[Node], lost: &[Target], dns: &[Pod]) -> Result<(), Refusal
 }
 
 /// Whether the pod is ready to serve.
-pub(super) fn pod_is_ready(pod: &Pod) -> bool {
+fn pod_is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.is_some_and(|all| all.iter().any(|c| c.type_ == "Ready" && c.status == "True"))
 }
@@ -279,7 +280,7 @@ mod tests {
         let (cluster, taken) = (cluster(nodes, dns), BTreeSet::new());
         let chosen = targets.choose(&Planning { cluster: &cluster, seed: 7, taken: &taken }).await;
         chosen
-            .map(|c| c.targets.into_iter().map(|t| t.name).collect())
+            .map(|(nodes, _)| nodes.into_iter().map(|n| n.target.name).collect())
             .map_err(|r| format!("{} / {}", r.message, r.hint.unwrap_or_default()))
     }
 

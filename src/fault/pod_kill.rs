@@ -62,14 +62,7 @@ impl Fault for PodKill {
 
     fn check(&self) -> Vec<Complaint> {
         let mut complaints = self.pods.check();
-        if self.grace_period.is_some_and(|grace| grace.get().subsec_nanos() != 0) {
-            // Cut to whole seconds, half a second would become a forced deletion.
-            complaints.push(Complaint::new(
-                &["gracePeriod"],
-                "a grace period has whole seconds",
-                "write `1s`, or `0s` to force the deletion",
-            ));
-        }
+        complaints.extend(whole_seconds(self.grace_period));
         complaints
     }
 
@@ -89,7 +82,7 @@ impl Fault for PodKill {
         let mut rules = self.pods.permissions();
         rules.push(rule("pods", "get", "see whether a target is still there"));
         rules.push(rule("pods", "delete", "kill the targets"));
-        rules.extend(workload_permissions(self.pods.namespace.as_str()));
+        rules.extend(workload_permissions(Some(self.pods.namespace.as_str())));
         rules
     }
 
@@ -179,6 +172,18 @@ impl PodKillNote {
     pub(super) fn effect_deadline(&self) -> Time {
         Time::from_secs(u64::try_from(self.grace_seconds).unwrap_or(0)) + BEYOND_GRACE
     }
+}
+
+/// A grace period has whole seconds in the API.
+pub(super) fn whole_seconds(grace: Option<Duration>) -> Option<Complaint> {
+    // Cut to whole seconds, half a second would become a forced deletion.
+    grace.filter(|grace| grace.get().subsec_nanos() != 0).map(|_| {
+        Complaint::new(
+            &["gracePeriod"],
+            "a grace period has whole seconds",
+            "write `1s`, or `0s` to force the deletion",
+        )
+    })
 }
 
 /// The grace that the kubelet will give: the one asked for, or the pod's own.

@@ -1,6 +1,5 @@
 //! `scale`: a Deployment or StatefulSet held at another number of replicas, then given its own back.
 
-mod object;
 mod workload;
 
 use std::time::Duration as Time;
@@ -9,23 +8,30 @@ use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use self::object::{
-    Decision, Found, OnObject, ScaleNote, current, decide, failed_test, injection, notes_on, path, read, send,
-};
 use self::workload::{Kind, Workload};
 use super::contract::{
     About, Acting, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal, Resolution, Undo,
 };
-use super::kube::{list, refused, retried, workload_permissions, workload_ready};
-use crate::cluster::{Cluster, status_of};
+use super::held::{Field, Found, HeldNote, path, run_of};
+use super::kube::{list, refused, workload_permissions, workload_ready};
+use crate::cluster::Cluster;
 use crate::record::Target;
 use crate::scalar::Name;
 
 /// How long the controller may take to reach the number: it creates and deletes pods in growing batches, within seconds.
 const EFFECT_DEADLINE: Time = Time::from_secs(60);
-/// Tries of one patch whose tests failed because the object changed since it was read.
-const PATCHES: u32 = 5;
+/// What is changed and given back.
+const REPLICAS: Field = Field {
+    fault: Scale::ABOUT.key,
+    pointer: "/spec/replicas",
+    // The API server fills in its default of one.
+    missing: || Value::from(1),
+    words: |value| format!("{value} replicas"),
+    done: |previous, injected| format!("scaled from {previous} to {injected}"),
+    undone: |previous, injected| format!("scaled back from {injected} to {previous}"),
+};
 
 /// Scales a workload.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +65,7 @@ impl Fault for Scale {
         refusable: false,
     };
 
-    type Note = ScaleNote;
+    type Note = HeldNote;
 
     fn namespaces(&self) -> Vec<String> {
         vec![self.namespace.to_string()]
@@ -84,18 +90,20 @@ impl Fault for Scale {
                 "see whether an autoscaler owns the number of replicas",
             ),
         ];
-        rules.extend(workload_permissions(self.namespace.as_str()).into_iter().filter(|p| p.resource == resource));
+        rules
+            .extend(workload_permissions(Some(self.namespace.as_str())).into_iter().filter(|p| p.resource == resource));
         rules
     }
 
-    fn effect_deadline(&self, _: &ScaleNote) -> Time {
+    fn effect_deadline(&self, _: &HeldNote) -> Time {
         EFFECT_DEADLINE
     }
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
         let namespace = self.namespace.as_str();
         let workload = &self.workload;
-        let found = match read(cx.cluster, &workload.to_string(), namespace).await {
+        let path = path(workload.kind.label(), namespace, &workload.name);
+        let found = match REPLICAS.read(cx.cluster, &path).await {
             Ok(Some(found)) => found,
             Ok(None) => {
                 return Err(Refusal::new(format!("there is no {workload} in namespace `{namespace}`"))
@@ -106,7 +114,7 @@ impl Fault for Scale {
         self.refuse(&found)?;
         let mut resolution = Resolution::default();
         self.ask_autoscalers(cx, &mut resolution).await?;
-        let (now, wanted) = (found.replicas, i64::from(self.replicas));
+        let (now, wanted) = (replicas(&found), i64::from(self.replicas));
         let going = usize::try_from(now - wanted).unwrap_or(0);
         if going > 0 {
             resolution.warnings.push(format!(
@@ -114,8 +122,7 @@ impl Fault for Scale {
             ));
         }
         resolution.calls.push(format!(
-            "PATCH {} (uid {}, /spec/replicas {now} → {wanted}, undo note in the same patch)",
-            path(&workload.to_string(), namespace),
+            "PATCH {path} (uid {}, /spec/replicas {now} → {wanted}, undo note in the same patch)",
             found.uid
         ));
         resolution.undo.push(format!("put {workload} back to {now} replicas, unless somebody else changed them"));
@@ -132,82 +139,38 @@ impl Fault for Scale {
         Ok(Resolution { of: 1, pods: going, pods_of: Some(usize::try_from(now).unwrap_or(0)), ..resolution })
     }
 
-    async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<ScaleNote>, FaultError> {
-        let Some(found) = current(cx, target).await? else { return Ok(None) };
-        let note = ScaleNote { previous: found.replicas, injected: i64::from(self.replicas) };
-        match &found.note {
-            None => Ok(Some(note)),
-            Some(text) => Err(FaultError::State(format!("{target} carries an undo note already: {text}"))),
-        }
+    async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<HeldNote>, FaultError> {
+        let Some(found) = REPLICAS.current(cx, target).await? else { return Ok(None) };
+        REPLICAS.note(target, &found, self.replicas.into()).map(Some)
     }
 
-    async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &ScaleNote) -> Result<Injected, FaultError> {
-        let text = OnObject::text(cx, note);
-        for _ in 0..PATCHES {
-            let Some(found) = current(cx, target).await? else {
-                return Ok(Injected::Gone("it is gone, or another has its name now".to_owned()));
-            };
-            if found.note.as_deref() == Some(&text) {
-                // The answer to an earlier try was lost, and the patch was not.
-                return Ok(Injected::Done(format!("scaled from {} to {}", note.previous, note.injected)));
-            }
-            if found.replicas != note.previous || found.note.is_some() {
-                return Err(FaultError::State(format!(
-                    "{target} changed since it was prepared: {} replicas then, {} now",
-                    note.previous, found.replicas
-                )));
-            }
-            let patch = injection(&found, note, &text);
-            match retried(|| send(cx, target, &patch)).await {
-                Ok(()) => return Ok(Injected::Done(format!("scaled from {} to {}", note.previous, note.injected))),
-                Err(e) if failed_test(&e) => {}
-                Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => {
-                    return Ok(Injected::Gone("it is gone".to_owned()));
-                }
-                Err(e) => return Err(FaultError::api(format!("scale {target}"))(e)),
-            }
-        }
-        Err(FaultError::State(format!("{target} changed each of the {PATCHES} times that it was about to be scaled")))
+    async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &HeldNote) -> Result<Injected, FaultError> {
+        REPLICAS.hold(cx, target, note).await
     }
 
-    async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &ScaleNote) -> Result<Effect, FaultError> {
-        let Some(found) = current(cx, target).await? else {
+    async fn effect(&self, cx: &Acting<'_>, target: &Target, _: &HeldNote) -> Result<Effect, FaultError> {
+        let Some(found) = REPLICAS.current(cx, target).await? else {
             return Ok(Effect::NotYet("it is gone".to_owned()));
         };
-        Ok(found.reached(note.injected))
+        Ok(reached(&found.object, self.replicas.into()))
     }
 
-    async fn undo(cx: &Acting<'_>, target: &Target, note: &ScaleNote) -> Result<Undo, FaultError> {
-        for _ in 0..PATCHES {
-            let Some(found) = current(cx, target).await? else {
-                return Ok(Undo::Nothing("it is gone, or another has its name now".to_owned()));
-            };
-            let (patch, then) = match decide(cx, &found, note) {
-                Decision::Leave(outcome) => return Ok(outcome),
-                Decision::Patch(patch, then) => (patch, then),
-            };
-            match retried(|| send(cx, target, &patch)).await {
-                Ok(()) => return Ok(then),
-                Err(e) if failed_test(&e) => {}
-                Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => {
-                    return Ok(Undo::Nothing("it is gone".to_owned()));
-                }
-                Err(e) => return Err(FaultError::api(format!("scale {target} back"))(e)),
-            }
-        }
-        Err(FaultError::State(format!(
-            "{target} changed each of the {PATCHES} times that it was about to be scaled back"
-        )))
+    async fn undo(cx: &Acting<'_>, target: &Target, note: &HeldNote) -> Result<Undo, FaultError> {
+        REPLICAS.give_back(cx, target, note).await
     }
 
     async fn left_on(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Left>, FaultError> {
-        let mut left = notes_on::<Deployment>(cluster, namespace, Kind::Deployment.label()).await?;
-        left.extend(notes_on::<StatefulSet>(cluster, namespace, Kind::StatefulSet.label()).await?);
+        let (deployments, statefulsets) = match namespace {
+            Some(namespace) => (cluster.api::<Deployment>(namespace), cluster.api::<StatefulSet>(namespace)),
+            None => (cluster.all(), cluster.all()),
+        };
+        let mut left = REPLICAS.notes_on(deployments, Kind::Deployment.label()).await?;
+        left.extend(REPLICAS.notes_on(statefulsets, Kind::StatefulSet.label()).await?);
         Ok(left)
     }
 
-    async fn healed(cx: &Acting<'_>, target: &Target, _: &ScaleNote) -> Result<Heal, FaultError> {
-        if current(cx, target).await?.is_none() {
+    async fn healed(cx: &Acting<'_>, target: &Target, _: &HeldNote) -> Result<Heal, FaultError> {
+        if REPLICAS.current(cx, target).await?.is_none() {
             return Ok(Heal::NotYet(format!("{target} is gone")));
         }
         workload_ready(cx, &target.namespace, &target.to_string()).await
@@ -219,14 +182,14 @@ impl Scale {
     fn refuse(&self, found: &Found) -> Result<(), Refusal> {
         let workload = &self.workload;
         if let Some(text) = &found.note {
-            let run = serde_json::from_str::<OnObject>(text).map_or_else(|_| text.clone(), |note| note.run);
+            let run = run_of(text);
             return Err(Refusal::new(format!("{workload} carries the undo note of another run: `{run}`"))
                 .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")));
         }
-        if found.replicas == i64::from(self.replicas) {
+        if replicas(found) == i64::from(self.replicas) {
             return Err(Refusal::new(format!(
                 "{workload} has {} replicas already: nothing would change",
-                found.replicas
+                self.replicas
             ))
             .hint("choose another number in `replicas`"));
         }
@@ -261,14 +224,35 @@ impl Scale {
     }
 }
 
+fn replicas(found: &Found) -> i64 {
+    REPLICAS.value(found).as_i64().unwrap_or(1)
+}
+
+/// Whether the workload's controller has brought it to the wanted number.
+fn reached(object: &Value, wanted: i64) -> Effect {
+    let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
+    if number("/status/observedGeneration").unwrap_or(0) < number("/metadata/generation").unwrap_or(0) {
+        return Effect::NotYet("its controller has not seen the change".to_owned());
+    }
+    let (set, reported) = (number("/spec/replicas").unwrap_or(1), number("/status/replicas").unwrap_or(0));
+    if set != wanted {
+        return Effect::NotYet(format!("somebody set it to {set} replicas"));
+    }
+    if reported == wanted {
+        return Effect::Seen(format!("it reports {wanted} replicas"));
+    }
+    Effect::NotYet(format!("it reports {reported} replicas"))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
     use kube::client::Body;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::fault::Ending;
 
     fn scale(workload: &str) -> Scale {
         serde_json::from_value(json!({"workload": workload, "namespace": "shop", "replicas": 0})).unwrap()
@@ -279,7 +263,7 @@ mod tests {
         let refusal = |replicas: i64, note: Option<&str>| {
             let object =
                 json!({"metadata": {"annotations": {"squall.dev/undo": note}}, "spec": {"replicas": replicas}});
-            scale("deployment/web").refuse(&Found::of(&object)).map_err(|r| r.message)
+            scale("deployment/web").refuse(&REPLICAS.found(object)).map_err(|r| r.message)
         };
         assert_eq!(refusal(3, None), Ok(()));
         assert!(refusal(0, None).unwrap_err().contains("0 replicas already"));
@@ -300,6 +284,15 @@ mod tests {
         assert!(!web.is_target_of(&hpa("StatefulSet", "web", "apps/v1")));
         assert!(!web.is_target_of(&hpa("Deployment", "api", "apps/v1")));
         assert!(!web.is_target_of(&hpa("Deployment", "web", "example.com/v1")));
+    }
+
+    #[test]
+    fn the_effect_is_the_controllers_word() {
+        let object = |observed, reported| json!({"metadata": {"generation": 2}, "spec": {"replicas": 0}, "status": {"observedGeneration": observed, "replicas": reported}});
+        assert!(matches!(reached(&object(2, 0), 0), Effect::Seen(_)));
+        assert!(matches!(reached(&object(2, 2), 0), Effect::NotYet(_)));
+        assert!(matches!(reached(&object(1, 0), 0), Effect::NotYet(_)), "an older status says nothing");
+        assert!(matches!(reached(&object(2, 0), 3), Effect::NotYet(_)), "somebody scaled it");
     }
 
     type Change = fn(&mut Value);
@@ -364,7 +357,7 @@ mod tests {
             let service = tower::service_fn(move |request| server.clone().answer(request));
             let client = kube::Client::new(service, "shop");
             let cluster = Cluster::new(client, crate::record::ClusterId::default());
-            let cx = Acting { cluster: &cluster, run: "r1", state: "squall", step: "hold" };
+            let cx = Acting { cluster: &cluster, run: "r1", state: "squall", step: "hold", ending: Ending::default() };
             let target = Target {
                 kind: "deployment".into(),
                 namespace: "shop".into(),

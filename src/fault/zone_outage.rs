@@ -115,6 +115,7 @@ impl Fault for ZoneOutage {
         let nodes = self.kill().resolve(cx).await?;
         whole.of += nodes.of;
         whole.targets.extend(nodes.targets);
+        whole.leaving.extend(nodes.leaving);
         whole.calls.extend(nodes.calls);
         whole.undo.extend(nodes.undo);
         whole.warnings.extend(nodes.warnings);

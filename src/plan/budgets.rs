@@ -32,7 +32,7 @@ pub(super) fn room(namespaces: &[Namespace], steps: &[PlannedStep]) -> (Vec<Budg
     for namespace in namespaces {
         let targets: Vec<(&PlannedStep, &Target)> = steps
             .iter()
-            .flat_map(|step| step.targets.iter().map(move |target| (step, target)))
+            .flat_map(|step| step.touched().map(move |target| (step, target)))
             .filter(|(_, target)| target.namespace == namespace.name)
             .collect();
         for budget in &namespace.budgets {
@@ -144,7 +144,8 @@ fn taken(targets: &[(&PlannedStep, &Target)], covered: &[&Pod]) -> usize {
     for (step, target) in targets {
         let pods = covered.iter().filter(|pod| is_or_owns(target, pod)).count();
         let most = taken.entry(&target.uid).or_default();
-        *most = pods.min(step.pods).max(*most);
+        let at_most = if target.kind == "pod" { 1 } else { step.pods };
+        *most = pods.min(at_most).max(*most);
     }
     taken.values().sum()
 }
@@ -242,6 +243,14 @@ mod tests {
         assert_eq!((rooms.len(), rooms[0].targets, warnings.len()), (1, 2, 1));
         let other = step("a", 0, vec![Target { name: "we".into(), ..web }]);
         assert!(room(&shop(vec![budget("web", &json!({}), 1)]), &[other]).0.is_empty());
+    }
+
+    #[test]
+    fn pods_that_leave_with_a_node_need_room_too() {
+        let mut drain = step("a", 0, vec![Target { kind: "node".into(), ..target("", "n1") }]);
+        (drain.pods, drain.leaving) = (0, vec![target("shop", "web-1"), target("shop", "web-2")]);
+        let (rooms, warnings) = room(&shop(vec![budget("web", &json!({}), 1)]), &[drain]);
+        assert_eq!((rooms.len(), rooms[0].targets, warnings.len()), (1, 2, 1));
     }
 
     #[test]

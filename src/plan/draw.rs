@@ -168,6 +168,7 @@ fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
         pods: resolution.pods,
         calls: resolution.calls,
         undo: resolution.undo,
+        leaving: resolution.leaving,
     }
 }
 
@@ -175,11 +176,10 @@ fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
 async fn limit(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster, options: &Options, selectable: Selectable) {
     let named: BTreeSet<String> = experiment.spec.method.iter().flat_map(|step| step.fault.namespaces()).collect();
     let mut limits = PlannedLimits::resolve(&experiment.spec.limits, selectable, &named);
-    let (protected, refusals) = protection::namespaces(cluster, &named).await;
+    let left = plan.steps.iter().flat_map(|step| &step.leaving).map(|pod| pod.namespace.clone());
+    let (protected, refusals) = protection::namespaces(cluster, &named.iter().cloned().chain(left).collect()).await;
     plan.refusals.extend(refusals.into_iter().map(Refused::from));
-    for namespace in protected {
-        limits.denied.insert(namespace, format!("it is annotated `{}: \"true\"`", protection::PROTECTED));
-    }
+    limits.protect(protected);
     limits.deny(&options.state_namespace, options.runner.as_ref());
     state_namespace(plan, cluster).await;
     match ClusterLimits::fetch(cluster, &options.state_namespace).await {
@@ -220,7 +220,7 @@ async fn look(plan: &mut Plan, cluster: &Cluster) {
     let places: BTreeSet<String> = plan
         .steps
         .iter()
-        .flat_map(|step| &step.targets)
+        .flat_map(PlannedStep::touched)
         .map(|target| target.namespace.clone())
         .filter(|namespace| !namespace.is_empty())
         .collect();

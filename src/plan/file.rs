@@ -1,7 +1,7 @@
 //! The plan as a file: written by `squall plan --out`, reviewed by people, followed by `squall run --plan`, which refuses one that
 //! was edited, or that no longer says what the cluster would be asked to do now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -187,6 +187,10 @@ fn step_drift(old: &PlannedStep, new: &PlannedStep) -> Vec<String> {
     }
     for target in new.targets.iter().filter(|target| find(&old.targets, target).is_none()) {
         drift.push(format!("step `{}`: {target} would be touched, and the plan does not name it", old.name));
+    }
+    let places = |step: &PlannedStep| step.leaving.iter().map(|pod| pod.namespace.clone()).collect::<BTreeSet<_>>();
+    for namespace in places(new).difference(&places(old)) {
+        drift.push(format!("step `{}`: a pod of namespace `{namespace}` would leave too", old.name));
     }
     if drift.is_empty()
         && (old.pods, old.at_ms, old.hold_ms, &old.fault) != (new.pods, new.at_ms, new.hold_ms, &new.fault)

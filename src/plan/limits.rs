@@ -4,6 +4,9 @@
 //! `protectedNamespaces` (comma-separated), `maxPods` (a number) and `halt` (`true` or `false`). A key that is none of these is
 //! refused: a misspelt limit must not pass for no limit.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -11,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plan, PlannedStep};
 use crate::cluster::Cluster;
-use crate::fault::{Refusal, Resolution, refused, retried};
+use crate::fault::{PROTECTED, Refusal, Resolution, refused, retried};
 use crate::record::Target;
 use crate::spec::{CountOrPercent, Limits};
 
@@ -103,6 +106,9 @@ pub struct PlannedLimits {
     pub namespaces: Vec<String>,
     /// Namespaces that are never touched: built in, the state namespace, the runner's own, and those annotated as protected.
     pub denied: BTreeMap<String, String>,
+    /// Namespaces annotated as protected: not even pods that leave with a node may be of them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub protected: BTreeSet<String>,
     /// The cluster's limits.
     pub cluster: ClusterLimits,
     /// Where the runner runs.
@@ -166,6 +172,13 @@ impl PlannedLimits {
             },
             ..Self::default()
         }
+    }
+
+    /// Adds the namespaces that are annotated as protected.
+    pub fn protect(&mut self, namespaces: BTreeSet<String>) {
+        let why = format!("it is annotated `{PROTECTED}: \"true\"`");
+        self.denied.extend(namespaces.iter().map(|namespace| (namespace.clone(), why.clone())));
+        self.protected = namespaces;
     }
 
     /// Adds what is never touched.
@@ -249,7 +262,28 @@ impl Allowance {
             )));
         }
         self.allows_place(target)?;
+        self.allows_leaving(step, target)?;
         self.allows_count(step, target)
+    }
+
+    /// What leaves with a node may be of any namespace but those that somebody protects: the others would make every node untouchable.
+    fn allows_leaving(&self, step: &PlannedStep, target: &Target) -> Result<(), Refusal> {
+        let limits = &self.limits;
+        for pod in step.leaving.iter().filter(|pod| pod.node.as_ref() == Some(&target.name)) {
+            let namespace = &pod.namespace;
+            let whose = if limits.protected.contains(namespace) {
+                format!("it is annotated `{PROTECTED}: \"true\"`")
+            } else if limits.cluster.protected_namespaces.contains(namespace) {
+                format!("it is among `protectedNamespaces` in the ConfigMap `{LIMITS}` of the state namespace")
+            } else {
+                continue;
+            };
+            return Err(Refusal::new(format!(
+                "{target} carries {pod} of namespace `{namespace}`, which is protected: {whose}"
+            ))
+            .hint("choose other nodes"));
+        }
+        Ok(())
     }
 
     fn allows_place(&self, target: &Target) -> Result<(), Refusal> {
@@ -324,155 +358,4 @@ fn pods_of(step: &PlannedStep, target: &Target) -> usize {
 
 fn list_or_none(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::tests::{plan, pod, step};
-
-    fn limited(limits: &str, selectable: usize) -> PlannedLimits {
-        let limits: Limits = serde_json::from_str(limits).unwrap();
-        let selectable = Selectable { pods: selectable, nodes: 4, groups: 2 };
-        let mut planned = PlannedLimits::resolve(&limits, selectable, &["shop".to_owned()].into());
-        planned.deny("squall", Some(&Runner { namespace: "ci".into(), pod: "runner".into(), node: "n1".into() }));
-        planned
-    }
-
-    fn allowance(steps: Vec<PlannedStep>, limits: PlannedLimits) -> (Plan, Allowance) {
-        let plan = Plan { limits, ..plan(steps) };
-        let allowance = Allowance::of(&plan);
-        (plan, allowance)
-    }
-
-    #[test]
-    fn limits_left_out_mean_one_pod_and_nothing_else() {
-        let limits = limited("{}", 10);
-        assert_eq!((limits.pods, limits.nodes, limits.groups), (1, 0, 0));
-        assert_eq!(limits.namespaces, ["shop"]);
-    }
-
-    #[test]
-    fn a_percentage_rounds_down_to_nothing() {
-        assert_eq!(limited(r#"{"pods": "30%"}"#, 3).pods, 0);
-        assert_eq!(limited(r#"{"pods": "34%"}"#, 3).pods, 1);
-        assert_eq!(limited(r#"{"pods": "100%"}"#, 3).pods, 3);
-        assert_eq!(limited(r#"{"nodes": "50%"}"#, 3).nodes, 2);
-        assert_eq!(limited(r#"{"nodes": "24%"}"#, 3).nodes, 0);
-        assert_eq!(limited(r#"{"groups": "100%"}"#, 3).groups, 2);
-        assert_eq!(limited(r#"{"groups": "49%"}"#, 3).groups, 0);
-    }
-
-    #[test]
-    fn counts_each_object_once() {
-        let (plan, mut allowance) = allowance(
-            vec![
-                step("a", 0, vec![pod("shop", "web-1")]),
-                step("b", 9, vec![pod("shop", "web-1"), pod("shop", "web-2")]),
-            ],
-            limited("{}", 3),
-        );
-        let (a, b) = (&plan.steps[0], &plan.steps[1]);
-        allowance.allows(a, &a.targets[0]).unwrap();
-        allowance.allows(a, &a.targets[0]).unwrap();
-        allowance.allows(b, &b.targets[0]).unwrap();
-        let refusal = allowance.allows(b, &b.targets[1]).unwrap_err();
-        assert_eq!(refusal.message, "the run would take away 2 pods, more than `limits.pods` allows: 1");
-    }
-
-    #[test]
-    fn the_clusters_cap_is_the_lower_one() {
-        let mut limits = limited(r#"{"pods": 5}"#, 3);
-        limits.cluster.max_pods = Some(1);
-        let (plan, mut allowance) =
-            allowance(vec![step("a", 0, vec![pod("shop", "web-1"), pod("shop", "web-2")])], limits);
-        let a = &plan.steps[0];
-        allowance.allows(a, &a.targets[0]).unwrap();
-        let refusal = allowance.allows(a, &a.targets[1]).unwrap_err();
-        assert!(refusal.message.contains("`maxPods`"), "{}", refusal.message);
-    }
-
-    #[test]
-    fn a_scaled_workload_counts_the_pods_that_go() {
-        let mut scale = step("a", 0, vec![Target { kind: "deployment".into(), ..pod("shop", "web") }]);
-        scale.pods = 3;
-        let (plan, mut allowance) = allowance(vec![scale], limited(r#"{"pods": 2}"#, 3));
-        assert!(allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).is_err());
-    }
-
-    #[test]
-    fn nodes_and_groups_are_refused_by_default() {
-        let node = Target { kind: "node".into(), ..pod("", "n2") };
-        let (plan, mut allowance) = allowance(vec![step("a", 0, vec![node])], limited("{}", 3));
-        let refusal = allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap_err();
-        assert_eq!(refusal.message, "step `a` goes beyond `limits.nodes`: 0");
-    }
-
-    #[test]
-    fn nodes_are_counted_once_each_over_all_steps() {
-        let node = |name: &str| Target { kind: "node".into(), ..pod("", name) };
-        let mut steps = vec![step("a", 0, vec![node("n2")]), step("b", 9, vec![node("n2"), node("n3")])];
-        for step in &mut steps {
-            step.pods = 0;
-        }
-        let (plan, mut allowance) = allowance(steps, limited(r#"{"nodes": 1}"#, 3));
-        let (a, b) = (&plan.steps[0], &plan.steps[1]);
-        allowance.allows(a, &a.targets[0]).unwrap();
-        allowance.allows(b, &b.targets[0]).unwrap();
-        let refusal = allowance.allows(b, &b.targets[1]).unwrap_err();
-        assert_eq!(refusal.message, "step `b` goes beyond `limits.nodes`: 1");
-    }
-
-    #[test]
-    fn protected_places_are_refused() {
-        let everywhere = r#"{"pods": 9, "nodes": 9, "namespaces": ["kube-system", "squall", "ci", "shop", "bank"]}"#;
-        let refusal = |target: Target, cluster: ClusterLimits| {
-            let mut limits = limited(everywhere, 3);
-            limits.cluster = cluster;
-            let (plan, mut allowance) = allowance(vec![step("a", 0, vec![target])], limits);
-            allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).map_err(|r| r.message)
-        };
-        let none = ClusterLimits::default;
-        assert_eq!(refusal(pod("shop", "web-1"), none()), Ok(()));
-        assert!(refusal(pod("kube-system", "coredns"), none()).unwrap_err().contains("the cluster itself"));
-        assert!(refusal(pod("squall", "x"), none()).unwrap_err().contains("the undo log"));
-        assert!(refusal(pod("ci", "x"), none()).unwrap_err().contains("the runner itself"));
-        assert!(refusal(pod("ci", "runner"), none()).unwrap_err().contains("the runner's own"));
-        assert!(
-            refusal(Target { kind: "node".into(), ..pod("", "n1") }, none()).unwrap_err().contains("the runner's own")
-        );
-        assert!(refusal(pod("other", "x"), none()).unwrap_err().contains("outside `limits.namespaces`"));
-        let protected = ClusterLimits { protected_namespaces: vec!["bank".into()], ..none() };
-        assert!(refusal(pod("bank", "x"), protected).unwrap_err().contains("this cluster protects"));
-        assert!(refusal(pod("shop", "x"), ClusterLimits { halt: true, ..none() }).unwrap_err().contains("halt"));
-    }
-
-    #[test]
-    fn a_target_that_the_plan_does_not_name_is_refused() {
-        let (plan, mut allowance) = allowance(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
-        let successor = Target { uid: "another".into(), ..plan.steps[0].targets[0].clone() };
-        assert!(allowance.allows(&plan.steps[0], &successor).unwrap_err().message.contains("does not name"));
-    }
-
-    #[test]
-    fn halt_takes_effect_on_a_leash_in_use() {
-        let (plan, mut allowance) = allowance(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
-        allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).unwrap();
-        allowance.renew(ClusterLimits { halt: true, ..ClusterLimits::default() });
-        assert!(allowance.halted());
-        assert!(allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).is_err());
-    }
-
-    #[test]
-    fn reads_the_clusters_config_map() {
-        let read = |entries: &[(&str, &str)]| {
-            ClusterLimits::read(&entries.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect())
-        };
-        let limits = read(&[("protectedNamespaces", "pay, bank,"), ("maxPods", "3"), ("halt", "true\n")]).unwrap();
-        assert_eq!(limits.protected_namespaces, ["bank", "pay"]);
-        assert_eq!((limits.max_pods, limits.halt), (Some(3), true));
-        assert!(read(&[("maxpods", "3")]).unwrap_err().message.contains("unknown key: `maxpods`"));
-        assert!(read(&[("maxPods", "3 pods")]).unwrap_err().message.contains("a whole number: `3 pods`"));
-        assert!(read(&[("halt", "yes")]).unwrap_err().message.contains("`true` or `false`"));
-    }
 }

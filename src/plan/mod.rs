@@ -23,7 +23,6 @@ pub use file::{PlanFileError, drift};
 pub use iam::{CloudRule, iam};
 pub use limits::{Allowance, ClusterLimits, LIMITS, PlannedLimits, Runner, Selectable};
 pub use permissions::{Checked, check_permissions, needed_permissions};
-pub use protection::PROTECTED;
 pub use rbac::rbac;
 pub use reach::{reach, reach_of_undo};
 pub use timing::{MAX_DURING, MAX_REQUESTS, PlannedTiming, UNDO_BUDGET};
@@ -107,6 +106,16 @@ pub struct PlannedStep {
     pub calls: Vec<String>,
     /// Each undo or healing.
     pub undo: Vec<String>,
+    /// Pods that leave with the targets without being targets; they are only evicted, and don't count in `limits.pods`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub leaving: Vec<Target>,
+}
+
+impl PlannedStep {
+    /// The targets, and what leaves with them.
+    pub fn touched(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().chain(&self.leaving)
+    }
 }
 
 /// Room under a disruption budget.

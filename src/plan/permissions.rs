@@ -9,6 +9,7 @@ use kube::api::PostParams;
 use super::{Options, PlannedStep, Refused, Rule};
 use crate::cluster::{Cluster, explain};
 use crate::fault::{Refusal, retried};
+use crate::record::Target;
 use crate::spec::{Experiment, Hypothesis};
 
 /// Questions asked at the same time.
@@ -24,8 +25,8 @@ pub fn needed_permissions(experiment: &Experiment, options: &Options, steps: &[P
     for step in &experiment.spec.method {
         touched.extend(step.fault.namespaces());
         let resolved = steps.iter().find(|planned| planned.name == step.name.as_str());
-        let targets = resolved.map_or(&[][..], |planned| &planned.targets);
-        rules.extend(step.fault.permissions().into_iter().filter(|p| p.is_for(targets)).map(|p| Rule {
+        let targets: Vec<&Target> = resolved.into_iter().flat_map(PlannedStep::touched).collect();
+        rules.extend(step.fault.permissions().into_iter().filter(|p| p.is_for(&targets)).map(|p| Rule {
             group: p.group.to_owned(),
             resource: p.resource.to_owned(),
             verb: p.verb.to_owned(),
@@ -50,20 +51,43 @@ pub fn needed_permissions(experiment: &Experiment, options: &Options, steps: &[P
         rules.push(rule("", "namespaces", "get", Some(namespace), "see whether the namespace is protected"));
     }
     for target in steps.iter().flat_map(|step| &step.targets) {
-        let owner = target.owner.as_deref().and_then(|owner| owner.split_once('/')).map(|(kind, _)| kind);
-        for (group, resource) in owner.into_iter().chain([target.kind.as_str()]).filter_map(resource_of) {
-            let namespace = Some(target.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-            rules.push(rule(group, resource, "get", namespace, "see whether a target is protected"));
-        }
+        let namespace = Some(target.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        rules.extend(gets(target, namespace, "see whether a target is protected"));
     }
     for namespace in &watched {
-        for (group, resource) in
-            [("", "pods"), ("", "events"), ("discovery.k8s.io", "endpointslices"), ("policy", "poddisruptionbudgets")]
-        {
-            rules.extend(seen(group, resource, Some(namespace), "tell what happened on one timeline"));
-        }
+        rules.extend(timeline(Some(namespace)));
     }
+    rules.extend(leaving(steps));
     merge(rules)
+}
+
+/// What is asked about the pods that leave with nodes. They may be others tomorrow, of other namespaces: a role that names today's
+/// would not last.
+fn leaving(steps: &[PlannedStep]) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    for pod in steps.iter().flat_map(|step| &step.leaving) {
+        rules.extend(gets(pod, None, "see whether a pod that leaves is protected"));
+    }
+    if !rules.is_empty() {
+        rules.push(rule("", "namespaces", "get", None, "see whether a pod that leaves is protected"));
+        rules.extend(timeline(None));
+    }
+    rules
+}
+
+/// Reading an object and its owner.
+fn gets(target: &Target, namespace: Option<&str>, why: &str) -> Vec<Rule> {
+    let owner = target.owner.as_deref().and_then(|owner| owner.split_once('/')).map(|(kind, _)| kind);
+    let kinds = owner.into_iter().chain([target.kind.as_str()]).filter_map(resource_of);
+    kinds.map(|(group, resource)| rule(group, resource, "get", namespace, why)).collect()
+}
+
+/// What is watched in a namespace, or in all.
+fn timeline(namespace: Option<&str>) -> Vec<Rule> {
+    [("", "pods"), ("", "events"), ("discovery.k8s.io", "endpointslices"), ("policy", "poddisruptionbudgets")]
+        .into_iter()
+        .flat_map(|(group, resource)| seen(group, resource, namespace, "tell what happened on one timeline"))
+        .collect()
 }
 
 /// The runner's own, whatever the experiment: lease, undo log, limits, who the cluster is, and what it may do.
@@ -225,7 +249,6 @@ fn review(rule: &Rule) -> SelfSubjectAccessReview {
 mod tests {
     use super::*;
     use crate::plan::tests::{experiment, pod, step};
-    use crate::record::Target;
 
     fn needed(steps: &str) -> Vec<Rule> {
         needed_permissions(&experiment(steps), &Options::new(1, "squall"), &[])
@@ -272,6 +295,17 @@ mod tests {
         assert!(has(&rules, "get", "pods", Some("shop")));
         assert!(has(&rules, "get", "deployments", Some("shop")));
         assert!(!has(&rules, "get", "statefulsets", Some("shop")));
+    }
+
+    #[test]
+    fn what_is_asked_about_pods_that_leave_is_asked_of_the_whole_cluster() {
+        let web = Target { owner: Some("deployment/web".into()), ..pod("shop", "web-1") };
+        let mut drain = step("d", 0, vec![Target { kind: "node".into(), ..pod("", "n1") }]);
+        drain.leaving = vec![web];
+        let rules = needed_permissions(&experiment("[]"), &Options::new(1, "squall"), &[drain]);
+        assert!(has(&rules, "get", "nodes", None));
+        assert!(has(&rules, "get", "deployments", None) && has(&rules, "get", "namespaces", None));
+        assert!(has(&rules, "watch", "endpointslices", None) && !has(&rules, "watch", "endpointslices", Some("shop")));
     }
 
     #[test]

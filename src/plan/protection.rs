@@ -3,25 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use kube::Api;
 use kube::core::ObjectMeta;
 
 use super::{PlannedStep, Refused};
 use crate::cluster::Cluster;
-use crate::fault::{Refusal, refused, retried};
-
-/// The annotation that puts an object, or everything in a namespace, out of reach when its value is `true`.
-pub const PROTECTED: &str = "squall.dev/protected";
+use crate::fault::{PROTECTED, Refusal, is_protected, refused, retried};
 
 /// Questions asked at the same time.
 const ASKING: usize = 8;
-
-/// Whether the annotation is there and says so.
-fn is_protected(meta: &ObjectMeta) -> bool {
-    meta.annotations.as_ref().and_then(|all| all.get(PROTECTED)).is_some_and(|value| value == "true")
-}
 
 /// Of the namespaces, which are annotated as protected; a namespace that is not there is a refusal.
 pub(super) async fn namespaces(cluster: &Cluster, names: &BTreeSet<String>) -> (BTreeSet<String>, Vec<Refusal>) {
@@ -53,11 +45,11 @@ pub(super) async fn namespaces(cluster: &Cluster, names: &BTreeSet<String>) -> (
     (protected, refusals)
 }
 
-/// Refuses every step one of whose targets, or the workload behind it, is annotated as protected.
+/// Refuses every step one of whose targets, or of the pods that leave with them, or the workload behind it, is annotated as protected.
 pub(super) async fn objects(cluster: &Cluster, steps: &[PlannedStep]) -> Vec<Refused> {
     let mut asked: BTreeMap<(String, String), BTreeSet<&str>> = BTreeMap::new();
     for step in steps {
-        for target in &step.targets {
+        for target in step.touched() {
             let owner = target.owner.clone();
             for object in owner.into_iter().chain([target.to_string()]) {
                 asked.entry((target.namespace.clone(), object)).or_default().insert(&step.name);
@@ -68,7 +60,9 @@ pub(super) async fn objects(cluster: &Cluster, steps: &[PlannedStep]) -> Vec<Ref
         .map(|((namespace, object), steps)| async move {
             let refusal = match meta(cluster, &namespace, &object).await {
                 Ok(Some(meta)) if is_protected(&meta) => {
-                    Refusal::new(format!("{object} in namespace `{namespace}` is protected by its owner"))
+                    let place =
+                        if namespace.is_empty() { String::new() } else { format!(" in namespace `{namespace}`") };
+                    Refusal::new(format!("{object}{place} is protected by its owner"))
                         .hint(format!("it is annotated `{PROTECTED}: \"true\"`; choose other targets"))
                 }
                 Ok(_) => return Vec::new(),
@@ -85,21 +79,27 @@ pub(super) async fn objects(cluster: &Cluster, steps: &[PlannedStep]) -> Vec<Ref
 /// The metadata of `kind/name`; `None` when it is gone, or of a kind that Squall does not know.
 async fn meta(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option<ObjectMeta>, Refusal> {
     match object.split_once('/') {
-        Some(("pod", name)) => typed::<Pod>(cluster, namespace, name, "pods").await,
-        Some(("deployment", name)) => typed::<Deployment>(cluster, namespace, name, "deployments").await,
-        Some(("statefulset", name)) => typed::<StatefulSet>(cluster, namespace, name, "statefulsets").await,
-        Some(("daemonset", name)) => typed::<DaemonSet>(cluster, namespace, name, "daemonsets").await,
-        Some(("replicaset", name)) => typed::<ReplicaSet>(cluster, namespace, name, "replicasets").await,
+        Some(("node", name)) => typed::<Node>(&cluster.all(), namespace, name, "nodes").await,
+        Some(("pod", name)) => typed::<Pod>(&cluster.api(namespace), namespace, name, "pods").await,
+        Some(("deployment", name)) => {
+            typed::<Deployment>(&cluster.api(namespace), namespace, name, "deployments").await
+        }
+        Some(("statefulset", name)) => {
+            typed::<StatefulSet>(&cluster.api(namespace), namespace, name, "statefulsets").await
+        }
+        Some(("daemonset", name)) => typed::<DaemonSet>(&cluster.api(namespace), namespace, name, "daemonsets").await,
+        Some(("replicaset", name)) => {
+            typed::<ReplicaSet>(&cluster.api(namespace), namespace, name, "replicasets").await
+        }
         _ => Ok(None),
     }
 }
 
-async fn typed<K>(cluster: &Cluster, namespace: &str, name: &str, resource: &str) -> Result<Option<ObjectMeta>, Refusal>
+async fn typed<K>(api: &Api<K>, namespace: &str, name: &str, resource: &str) -> Result<Option<ObjectMeta>, Refusal>
 where
-    K: kube::Resource<Scope = NamespaceResourceScope> + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug,
     K::DynamicType: Default,
 {
-    let api = cluster.api::<K>(namespace);
     let found = retried(|| api.get_opt(name)).await.map_err(|e| refused(&e, "get", resource, namespace))?;
     Ok(found.map(|object| object.meta().clone()))
 }

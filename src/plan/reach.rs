@@ -12,12 +12,17 @@ pub fn reach(experiment: &Experiment, steps: &[PlannedStep]) -> Vec<Let> {
     let mut lets = Vec::new();
     for step in &experiment.spec.method {
         let planned = steps.iter().filter(|planned| planned.name == step.name.as_str());
-        let targets: Vec<&Target> = planned.flat_map(|planned| &planned.targets).collect();
+        let (mut targets, mut leaving) = (Vec::new(), Vec::new());
+        for planned in planned {
+            targets.extend(&planned.targets);
+            leaving.extend(&planned.leaving);
+        }
         for permission in step.fault.permissions() {
             if matches!(permission.verb, "get" | "list" | "watch") {
                 continue;
             }
             lets.extend(targets.iter().filter_map(|target| one(&permission, target)));
+            lets.extend(leaving.iter().filter_map(|pod| in_place_of(&permission, pod)));
         }
         for permission in step.fault.cloud_permissions() {
             lets.extend(targets.iter().filter_map(|target| of_cloud(permission, target)));
@@ -83,6 +88,18 @@ fn of_group(service: &str, target: &Target) -> Let {
     }
 }
 
+/// What leaves with a target may have been replaced by another of its namespace by the time that it is its turn.
+fn in_place_of(permission: &Permission, leaving: &Target) -> Option<Let> {
+    let base = permission.resource.split('/').next().unwrap_or_default();
+    (permission.namespace.is_none() && base == plural(leaving)).then(|| Let {
+        verb: Some(permission.verb.to_owned()),
+        group: Some(permission.group.to_owned()),
+        resource: permission.resource.to_owned(),
+        namespace: leaving.namespace.clone(),
+        name: None,
+    })
+}
+
 fn plural(target: &Target) -> String {
     format!("{}s", target.kind)
 }
@@ -104,6 +121,33 @@ mod tests {
             .collect();
         assert_eq!(seen, ["delete pods shop/web-1", "delete pods shop/web-2"]);
         assert!(reach(&experiment(kill), &[step("k", 0, Vec::new())]).is_empty());
+    }
+
+    #[test]
+    fn a_drain_reaches_its_nodes_and_evicts_in_the_namespaces_of_what_is_on_them() {
+        let drain = r#"[{"name": "d", "nodeDrain": {"nodes": {"names": ["n1"]}}}]"#;
+        let mut planned = step("d", 0, vec![Target { kind: "node".into(), ..pod("", "n1") }]);
+        planned.leaving = vec![pod("shop", "web-1")];
+        let lets = reach(&experiment(drain), &[planned]);
+        let evict = Let {
+            verb: Some("create".into()),
+            group: Some(String::new()),
+            resource: "pods/eviction".into(),
+            namespace: "shop".into(),
+            name: None,
+        };
+        let node = Let {
+            verb: Some("patch".into()),
+            resource: "nodes".into(),
+            namespace: String::new(),
+            name: Some("n1".into()),
+            ..evict.clone()
+        };
+        assert!(lets.contains(&evict) && lets.contains(&node), "{lets:?}");
+        assert!(
+            lets.iter().all(|l| l.namespace == "shop" || l.name.is_some() || l.resource == "pods/eviction"),
+            "{lets:?}"
+        );
     }
 
     #[test]

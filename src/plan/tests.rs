@@ -41,6 +41,7 @@ pub(super) fn step(name: &str, at_ms: u64, targets: Vec<Target>) -> PlannedStep 
         targets,
         calls: Vec::new(),
         undo: Vec::new(),
+        leaving: Vec::new(),
     }
 }
 

@@ -27,9 +27,9 @@ pub struct PlannedTiming {
     /// *During*, where the experiment says how long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub during_ms: Option<u64>,
-    /// The end of the last step, undo excluded: *during* lasts at least as long.
+    /// The end of the last step, undo excluded, where its injection takes no time: *during* lasts at least as long.
     pub steps_ms: u64,
-    /// The longest that *during* may last, healing included.
+    /// The longest that *during* may last, injections that wait and healing included.
     pub during_at_most_ms: u64,
     /// *After*.
     pub after_ms: u64,
@@ -46,11 +46,14 @@ impl PlannedTiming {
             millis(step.at.get() + step.hold.map_or(Duration::ZERO, crate::scalar::Duration::get))
         };
         let steps_ms = spec.method.iter().map(end).max().unwrap_or(0);
+        // A hold begins when the injection has come to its end.
+        let late = |step: &crate::spec::Step| end(step).saturating_add(millis(step.fault.longest_injection()));
+        let at_latest = spec.method.iter().map(late).max().unwrap_or(0);
         let during_ms = spec.timing.during.map(|during| millis(during.get()));
-        let healed = steps_ms.saturating_add(millis(spec.timing.heal.get()));
+        let healed = at_latest.saturating_add(millis(spec.timing.heal.get()));
         let during_at_most_ms = match during_ms {
             Some(given) => given.max(healed),
-            None => healed.min(millis(MAX_DURING)).max(steps_ms),
+            None => healed.min(millis(MAX_DURING)).max(at_latest),
         };
         let mut timing = Self {
             before_ms: millis(spec.timing.before.get()),
@@ -161,8 +164,14 @@ pub(super) fn overlaps(steps: &[PlannedStep]) -> Vec<Refused> {
                 refusals.push(Refused::of(
                     Some(&second.name),
                     Refusal::new(format!(
-                        "steps `{}` and `{}` would touch {target} in namespace `{}` at the same time",
-                        first.name, second.name, target.namespace
+                        "steps `{}` and `{}` would touch {target}{} at the same time",
+                        first.name,
+                        second.name,
+                        if target.namespace.is_empty() {
+                            String::new()
+                        } else {
+                            format!(" in namespace `{}`", target.namespace)
+                        }
                     ))
                     .hint("let one end before the other begins, or choose other targets"),
                 ));
@@ -237,6 +246,15 @@ mod tests {
         let timing = PlannedTiming::of(&experiment);
         assert_eq!((timing.during_at_most_ms, timing.requests), (200_000, 50_000));
         assert!(timing.refusals(&experiment).is_empty());
+    }
+
+    #[test]
+    fn an_injection_that_waits_makes_the_run_longer_and_no_step_later() {
+        let drain = experiment(
+            r#"[{"name": "d", "at": "5s", "for": "10s", "nodeDrain": {"nodes": {"names": ["n1"]}, "timeout": "1m"}}]"#,
+        );
+        let timing = PlannedTiming::of(&drain);
+        assert_eq!((timing.steps_ms, timing.during_at_most_ms), (15_000, 15_000 + 60_000 + 120_000));
     }
 
     #[test]

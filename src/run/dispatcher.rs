@@ -168,7 +168,7 @@ impl Dispatcher<'_> {
             self.steps.push(Box::pin(async move { stage.perform(&work).await }));
         }
         let flow = self.pump(sleep_until(end), true).await;
-        let cap = if timing.during.is_some() { DURING_MAX.max(end - origin + timing.heal.get()) } else { DURING_MAX };
+        let cap = DURING_MAX.max(Duration::from_millis(self.plan.timing.during_at_most_ms));
         let flow = if flow == Flow::Done { self.pump_steps(Some(origin + cap)).await } else { flow };
         if flow != Flow::Abort {
             return flow;

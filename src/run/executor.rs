@@ -15,11 +15,14 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::undo::Undoer;
 use super::undo_log::{ActId, Record};
-use crate::fault::{self, Acting, Effect, Heal, Injected};
+use crate::fault::{self, Acting, Effect, Ending, FaultError, Heal, Injected};
 use crate::plan::{Allowance, PlannedStep, UNDO_BUDGET};
 use crate::record::{Injection, Micros, Target, What};
 use crate::spec::{Expected, Step};
 
+/// How long an injection may go on once the run is ending. A call that is under way may still land: what is taken back before it
+/// does would stay.
+const LET_FINISH: Duration = super::lease::DURATION;
 /// Pause between two looks at an effect.
 const LOOK: Duration = Duration::from_millis(200);
 /// Pause between two looks at whether the system is whole again.
@@ -51,6 +54,17 @@ pub(super) struct Work {
     pub due: Instant,
     /// How long the system may take to heal.
     pub heal: Duration,
+}
+
+/// What an injection left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// The whole fault.
+    Live,
+    /// A part of it.
+    Blocked,
+    /// Nothing, or nobody knows what.
+    Not,
 }
 
 /// An act that is in the undo log.
@@ -89,17 +103,30 @@ impl Stage {
             }
             return;
         }
-        let injected = self.inject_all(work, &acts).await;
-        let live: Vec<&Act> = acts.iter().zip(injected).filter_map(|(act, done)| done.then_some(act)).collect();
-        let held_until = self.held_until(work);
-        let proofs = join_all(live.iter().map(|act| self.prove(work, act, held_until.clone())));
-        tokio::join!(proofs, held_until);
-        self.take_back(work, &acts).await;
-        join_all(live.iter().map(|act| self.heal(work, act))).await;
+        let (came, whole) = self.inject_all(work, &acts).await;
+        let those = |wanted: &[Came]| -> Vec<&Act> {
+            acts.iter().zip(&came).filter(|(_, came)| wanted.contains(came)).map(|(act, _)| act).collect()
+        };
+        let (live, rest) = match whole {
+            true => (those(&[Came::Live]), those(&[Came::Blocked, Came::Not])),
+            // A part of the fault is not the fault: nothing is held.
+            false => (Vec::new(), acts.iter().collect()),
+        };
+        let hold = async {
+            // What nothing holds in place needs no waiting for.
+            if !live.is_empty() {
+                let held_until = self.held_until(work);
+                let proofs = join_all(live.iter().map(|act| self.prove(work, act, held_until.clone())));
+                tokio::join!(proofs, held_until);
+            }
+        };
+        tokio::join!(hold, self.take_back(work, &rest));
+        self.take_back(work, &live).await;
+        join_all(those(&[Came::Live, Came::Blocked]).into_iter().map(|act| self.heal(work, act))).await;
     }
 
     fn acting<'a>(&'a self, step: &'a str) -> Acting<'a> {
-        self.undoer.acting(step)
+        Acting { ending: Ending::of(self.stop.clone()), ..self.undoer.acting(step) }
     }
 
     async fn stopped(&self) {
@@ -193,17 +220,18 @@ impl Stage {
         Ok(())
     }
 
-    /// Injects into all targets, wave after wave; whether something was done to each. After a wave that is not whole there is no other:
-    /// what it should have prepared is not there.
-    async fn inject_all(&self, work: &Work, acts: &[Act]) -> Vec<bool> {
+    /// Injects into all targets, wave after wave; what came of each, and whether every wave had its turn. After one that is not whole
+    /// there is no other: what it should have prepared is not there.
+    async fn inject_all(&self, work: &Work, acts: &[Act]) -> (Vec<Came>, bool) {
         let wave = |target: &Target| work.step.fault.wave(target);
         let waves: BTreeSet<u8> = work.planned.targets.iter().map(wave).collect();
-        let mut done = vec![false; acts.len()];
-        let mut broken = false;
+        let mut came = vec![Came::Not; acts.len()];
+        let (mut broken, mut whole) = (false, true);
         for number in waves {
             let these: Vec<(usize, &Act)> =
-                acts.iter().enumerate().filter(|(_, a)| wave(&a.target) == number).collect();
+                acts.iter().enumerate().filter(|(_, act)| wave(&act.target) == number).collect();
             if broken {
+                whole = false;
                 for (_, act) in these {
                     let why = "not everything that had to come first could be injected".to_owned();
                     self.not_injected(work, &act.target, Injection::Skipped, why.clone());
@@ -211,32 +239,49 @@ impl Stage {
                 }
                 continue;
             }
-            for ((index, _), one) in
-                these.iter().zip(join_all(these.iter().map(|(_, act)| self.inject(work, act))).await)
-            {
-                done[*index] = one;
-            }
+            let answers = join_all(these.iter().map(|(_, act)| self.inject(work, act))).await;
             let wanted = work.planned.targets.iter().filter(|target| wave(target) == number).count();
-            broken = these.iter().filter(|(index, _)| done[*index]).count() < wanted;
+            broken = answers.iter().filter(|came| **came == Came::Live).count() < wanted;
+            for ((index, _), one) in these.into_iter().zip(answers) {
+                came[index] = one;
+            }
         }
-        done
+        (came, whole)
     }
 
-    /// Injects into one target; whether something was done to it.
-    async fn inject(&self, work: &Work, act: &Act) -> bool {
+    /// Injects into one target.
+    async fn inject(&self, work: &Work, act: &Act) -> Came {
         let cx = self.acting(work.step.name.as_str());
         let sent = self.undoer.clock.now();
-        let answer = work.step.fault.inject(&cx, &act.target, &act.note).await;
+        let overdue = async {
+            self.stopped().await;
+            sleep(LET_FINISH).await;
+        };
+        let answer = tokio::select! {
+            biased;
+            answer = work.step.fault.inject(&cx, &act.target, &act.note) => answer,
+            () = overdue => {
+                let why = format!("the run was ending, and this had not come to an end {} s later", LET_FINISH.as_secs());
+                Err(FaultError::State(why))
+            }
+        };
         let times = (sent, self.undoer.clock.now());
-        let (outcome, detail, record) = match answer {
-            Ok(Injected::Done(detail)) => (Injection::Injected, detail, Record::Injected { act: act.id }),
-            Ok(Injected::Refused(why)) => (Injection::Refused, why.clone(), Record::NotInjected { act: act.id, why }),
-            Ok(Injected::Gone(why)) => (Injection::Gone, why.clone(), Record::NotInjected { act: act.id, why }),
-            Err(e) => (Injection::Failed, e.to_string(), Record::InjectFailed { act: act.id, why: e.to_string() }),
+        let id = act.id;
+        let (came, outcome, detail) = match answer {
+            Ok(Injected::Done(detail)) => (Came::Live, Injection::Injected, detail),
+            Ok(Injected::Refused(why)) => (Came::Not, Injection::Refused, why),
+            Ok(Injected::Blocked(why)) => (Came::Blocked, Injection::Refused, why),
+            Ok(Injected::Gone(why)) => (Came::Not, Injection::Gone, why),
+            Err(e) => (Came::Not, Injection::Failed, e.to_string()),
+        };
+        let record = match (came, outcome) {
+            (Came::Live, _) => Record::Injected { act: id },
+            (Came::Blocked, _) | (_, Injection::Failed) => Record::InjectFailed { act: id, why: detail.clone() },
+            (Came::Not, _) => Record::NotInjected { act: id, why: detail.clone() },
         };
         self.injected_event(work, &act.target, outcome, times, detail);
         self.undoer.log_outcome(record).await;
-        outcome == Injection::Injected
+        came
     }
 
     /// The instant at which a held step is taken back; at once for a fault that is not.
@@ -273,6 +318,7 @@ impl Stage {
         let fault = &work.step.fault;
         let patience = fault.effect_deadline(&act.note).unwrap_or(Duration::ZERO);
         let last = RefCell::new("it was never looked at".to_owned());
+        let (looked, first) = watch::channel(false);
         let look = async {
             loop {
                 match fault.effect(&cx, &act.target, &act.note).await {
@@ -280,6 +326,7 @@ impl Stage {
                     Ok(Effect::NotYet(detail)) => *last.borrow_mut() = detail,
                     Err(e) => *last.borrow_mut() = e.to_string(),
                 }
+                looked.send_replace(true);
                 sleep(LOOK).await;
             }
         };
@@ -287,6 +334,9 @@ impl Stage {
         let too_late = async {
             if undoable {
                 held_until.await;
+                // An injection that took longer than *during* has its effect all the same.
+                let mut first = first;
+                let _closed = first.wait_for(|looked| *looked).await;
             } else {
                 std::future::pending::<()>().await;
             }
@@ -306,8 +356,8 @@ impl Stage {
         }
     }
 
-    /// Takes back every act of the step, the newest first.
-    async fn take_back(&self, work: &Work, acts: &[Act]) {
+    /// Takes back those of the acts that are pending, the newest first.
+    async fn take_back(&self, work: &Work, acts: &[&Act]) {
         for act in acts.iter().rev() {
             let pending = self.undoer.log.lock().await.acts().pending().iter().any(|p| p.id == act.id);
             if pending {

@@ -55,7 +55,7 @@ use self::verdict::{Concluded, conclude};
 use self::watching::Wanted;
 use crate::cluster::Cluster;
 use crate::measure::HlogWriter;
-use crate::plan::{Allowance, Plan, UNDO_BUDGET, reach};
+use crate::plan::{Allowance, Plan, PlannedStep, UNDO_BUDGET, reach};
 use crate::record::{Clock, Event, Exit, FORMAT, Recorder, RunDir, RunVerdict, What};
 use crate::scalar::EngineKind;
 use crate::spec::{Experiment, Hypothesis};
@@ -321,10 +321,10 @@ async fn open_log(request: &Request, dir: &RunDir, store: &StateStore, clock: Cl
     Ok(log)
 }
 
-/// What the watches are to look at: the namespaces of the targets and of the Services whose endpoints are asked, and the objects of
+/// What the watches are to look at: the namespaces of the targets, of the pods that leave with them and of the Services whose endpoints are asked, and the objects of
 /// the hypotheses.
 fn wanted(request: &Request) -> Wanted {
-    let targets = request.plan.steps.iter().flat_map(|step| &step.targets);
+    let targets = request.plan.steps.iter().flat_map(PlannedStep::touched);
     let followed = request.plan.endpoints.iter().map(|endpoints| endpoints.namespace.clone());
     let namespaces: BTreeSet<String> =
         targets.map(|target| target.namespace.clone()).filter(|n| !n.is_empty()).chain(followed).collect();

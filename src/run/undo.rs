@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::state::StateStore;
 use super::undo_log::{ActId, Record, State, UndoLog};
 use crate::cluster::Cluster;
-use crate::fault::{self, Acting, Undo};
+use crate::fault::{self, Acting, Ending, Undo};
 use crate::record::{Clock, Micros, Target, UndoOutcome, What};
 
 /// Pause after the first failed undo; doubles up to [`UNDO_PAUSE_MAX`].
@@ -34,9 +34,10 @@ pub(super) struct Undoer {
 }
 
 impl Undoer {
-    /// Where a fault acts for this run.
+    /// Where a fault acts for this run, whether or not it ends early: an undo goes on then.
     pub(super) fn acting<'a>(&'a self, step: &'a str) -> Acting<'a> {
-        Acting { cluster: &self.cluster, run: &self.run, state: self.store.namespace(), step }
+        let state = self.store.namespace();
+        Acting { cluster: &self.cluster, run: &self.run, state, step, ending: Ending::default() }
     }
 
     /// Sends an event that happened now.

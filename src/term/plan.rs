@@ -1,5 +1,7 @@
 //! A plan as text: what would be touched, by which calls, with how much room, and whether the samples will do.
 
+use std::collections::BTreeMap;
+
 use super::table::{Cell, table};
 use super::{BAD, FAINT, GOOD, NOTICE, STRONG, paint};
 use crate::plan::{BudgetRoom, Plan, PlannedStep, SampleCheck};
@@ -112,6 +114,9 @@ fn step_lines(step: &PlannedStep) -> Vec<String> {
     for (i, target) in step.targets.iter().enumerate() {
         rows.push(target_row(if i == 0 { "targets" } else { "" }, target));
     }
+    for (i, text) in leaving(step).into_iter().enumerate() {
+        rows.push(vec![Cell::painted(FAINT, if i == 0 { "  leaving" } else { "" }), Cell::text(text)]);
+    }
     for (key, list) in [("calls", &step.calls), ("undo", &step.undo)] {
         for (i, text) in list.iter().enumerate() {
             rows.push(vec![
@@ -124,12 +129,28 @@ fn step_lines(step: &PlannedStep) -> Vec<String> {
     lines
 }
 
+/// How many pods leave each node, by namespace.
+fn leaving(step: &PlannedStep) -> Vec<String> {
+    let mut nodes: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
+    for pod in &step.leaving {
+        let node = pod.node.as_deref().unwrap_or_default();
+        *nodes.entry(node).or_default().entry(&pod.namespace).or_default() += 1;
+    }
+    let line = |(node, namespaces): (&str, BTreeMap<&str, usize>)| {
+        let all = plural_of(namespaces.values().sum(), "pod");
+        let each: Vec<String> = namespaces.iter().map(|(namespace, n)| format!("{n} of {namespace}")).collect();
+        format!("{all} of {node}: {}", each.join(", "))
+    };
+    nodes.into_iter().map(line).collect()
+}
+
 fn target_row(key: &str, target: &Target) -> Vec<Cell> {
     let namespace = if target.namespace.is_empty() { String::new() } else { format!("in {}", target.namespace) };
     let place = match (&target.node, &target.zone) {
         (Some(node), Some(zone)) => format!("on {node} ({zone})"),
         (Some(node), None) => format!("on {node}"),
-        _ => String::new(),
+        (None, Some(zone)) => format!("in {zone}"),
+        (None, None) => String::new(),
     };
     let owner = target.owner.as_ref().map(|owner| format!("of {owner}")).unwrap_or_default();
     vec![
@@ -148,7 +169,11 @@ fn budget(room: &BudgetRoom) -> Vec<Cell> {
         Cell::text(format!("allows {} now", room.allowed)),
         Cell::text(format!("{} healthy, wants {}", room.healthy, room.desired)),
         Cell::text(format!("covers {}", plural_of(room.targets, "target"))),
-        if enough { Cell::painted(GOOD, "enough room") } else { Cell::painted(NOTICE, "not enough room") },
+        match room.allowed {
+            _ if enough => Cell::painted(GOOD, "enough room"),
+            ..1 => Cell::painted(NOTICE, "blocks now"),
+            _ => Cell::painted(NOTICE, "not enough room"),
+        },
         Cell::text(&room.problem),
     ]
 }

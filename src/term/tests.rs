@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::screen::Screen;
 use super::{Output, Terminal};
 use crate::plan::{BudgetRoom, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Rule, SampleCheck};
-use crate::record::{Event, Phase, What};
+use crate::record::{Event, Phase, Target, What};
 use crate::report::{Report, synthetic};
 use crate::scalar::EngineKind;
 
@@ -137,6 +137,22 @@ fn an_error_has_its_hint_after_a_blank_line() {
     );
 }
 
+/// Pods that leave two nodes.
+fn leaving() -> Vec<Target> {
+    [("node2", "shop"), ("node2", "kube-system"), ("node2", "shop"), ("node3", "shop")]
+        .map(|(node, namespace)| Target {
+            kind: "pod".to_owned(),
+            namespace: namespace.to_owned(),
+            name: "x".to_owned(),
+            uid: String::new(),
+            node: Some(node.to_owned()),
+            zone: None,
+            owner: None,
+            instance: None,
+        })
+        .to_vec()
+}
+
 #[test]
 fn a_plan_with_everything_in_it() {
     let report = Report::from_events(&synthetic::pod_kill());
@@ -171,6 +187,7 @@ fn a_plan_with_everything_in_it() {
             pods: 1,
             calls: vec!["DELETE /api/v1/namespaces/shop/pods/web-7c9f-abcde".to_owned()],
             undo: vec!["none: deployment/web replaces it".to_owned()],
+            leaving: leaving(),
         }],
         budgets: vec![BudgetRoom {
             namespace: "shop".to_owned(),

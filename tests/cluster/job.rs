@@ -82,7 +82,9 @@ fn the_schedule_takes_back_what_is_overdue_and_leaves_the_rest() {
     assert!(now("late").contains(&format!("{run}: clean")));
     assert_eq!(replicas(&place), 3);
     place.assert_clean();
-    place.kubectl(&["delete", "-f", roles.to_str().unwrap(), "--ignore-not-found"]);
+    for made in [roles, schedule] {
+        place.kubectl(&["delete", "-f", made.to_str().unwrap(), "--ignore-not-found"]);
+    }
 }
 
 /// A log whose run should have been over long ago, with its chain of hashes made right again.

@@ -15,6 +15,7 @@ mod aws;
 mod bed;
 mod catalogue;
 mod job;
+mod nodes;
 mod pods;
 mod protocols;
 #[path = "../hlog/reader.rs"]

@@ -136,13 +136,13 @@ fn what_is_declared_is_what_is_called() {
 }
 
 /// A service account with the printed roles, and a kubeconfig for it.
-struct Runner {
+pub(crate) struct Runner {
     kubeconfig: String,
     roles: String,
 }
 
 impl Runner {
-    fn new(place: &Place, roles: &str) -> Self {
+    pub(crate) fn new(place: &Place, roles: &str) -> Self {
         let path = place.write("roles.yaml", roles);
         let made = place.try_kubectl(&["-n", &place.state, "create", "serviceaccount", "squall"]);
         assert!(made.status.success());
@@ -165,7 +165,7 @@ impl Runner {
         place.write("kubeconfig", &config.to_string());
     }
 
-    fn run(&self, place: &Place) -> Ran {
+    pub(crate) fn run(&self, place: &Place) -> Ran {
         let mut command: Command = place.command(&["run", "experiment.yaml"]);
         Ran::of(&command.env("KUBECONFIG", &self.kubeconfig).output().unwrap())
     }
@@ -177,7 +177,7 @@ impl Runner {
         place.kubectl(&["apply", "-f", path.to_str().unwrap()]);
     }
 
-    fn remove(&self, place: &Place) {
+    pub(crate) fn remove(&self, place: &Place) {
         place.kubectl(&["delete", "-f", &self.roles, "--ignore-not-found"]);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::fault::contract::Ending;
 
 fn names(all: &[&str]) -> BTreeSet<String> {
     all.iter().map(|name| (*name).to_owned()).collect()
@@ -105,7 +106,7 @@ async fn held_and_released(
     });
     let cluster = Cluster::new(kube::Client::new(kube, "default"), ClusterId::default()).behind(service.cloud());
     let cloud = cluster.cloud().unwrap();
-    let cx = Acting { cluster: &cluster, run: "r1", state: "squall", step: "hold" };
+    let cx = Acting { cluster: &cluster, run: "r1", state: "squall", step: "hold", ending: Ending::default() };
     hold(&cx, cloud, "asgSuspend", &before, &strategy.note).await.unwrap();
     meanwhile(&service);
     let undo = release(&cx, cloud, &target(&before), &strategy.note).await.unwrap();

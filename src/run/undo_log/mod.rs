@@ -91,7 +91,7 @@ pub enum Record {
         /// Why.
         why: String,
     },
-    /// The injection's call failed: perhaps something was done.
+    /// The injection failed, or was blocked part of the way: perhaps something was done.
     InjectFailed {
         /// The act.
         act: ActId,

@@ -1,0 +1,334 @@
+//! A field of an object held at another value: the patch that changes it with its undo note, and the decision what to take back.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use kube::api::{Api, ListParams};
+use kube::core::ObjectMeta;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::contract::{Acting, FaultError, Injected, Left, Undo};
+use super::kube::{PAGE, retried, write};
+use crate::cluster::{Cluster, status_of};
+use crate::record::Target;
+
+/// Where the undo note stands on the object.
+const NOTE: &str = "squall.dev/undo";
+/// The same as a JSON pointer.
+const NOTE_POINTER: &str = "/metadata/annotations/squall.dev~1undo";
+/// Tries of one patch whose tests failed because the object changed since it was read.
+const PATCHES: u32 = 5;
+
+/// A field that a fault changes and gives back.
+pub(super) struct Field {
+    /// Key of the fault.
+    pub fault: &'static str,
+    /// JSON pointer to the field.
+    pub pointer: &'static str,
+    /// What the API takes the field for where it is missing.
+    pub missing: fn() -> Value,
+    /// A value in words: `3 replicas`.
+    pub words: fn(&Value) -> String,
+    /// What was done, from the value before and the one after.
+    pub done: fn(&Value, &Value) -> String,
+    /// What was taken back, from the same two.
+    pub undone: fn(&Value, &Value) -> String,
+}
+
+/// What taking it back needs to know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldNote {
+    pub(super) previous: Value,
+    pub(super) injected: Value,
+}
+
+/// The note on the object itself: any machine that finds it can tell what was done, by whom, and what to put back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OnObject {
+    run: String,
+    #[serde(default)]
+    state: String,
+    step: String,
+    fault: String,
+    previous: Value,
+    injected: Value,
+}
+
+/// What of the object matters here.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Found {
+    pub uid: String,
+    resource_version: String,
+    /// Whether it has any annotations.
+    annotated: bool,
+    /// The field, where the object has it.
+    value: Option<Value>,
+    /// The undo note on it.
+    pub note: Option<String>,
+    /// All of it.
+    pub object: Value,
+}
+
+/// What an undo does with what it finds.
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    /// Nothing is written.
+    Leave(Undo),
+    /// This is written, and then that is the outcome.
+    Patch(Value, Undo),
+}
+
+/// The run that left a note on an object, for a message; the whole note where it can't be read.
+pub(super) fn run_of(text: &str) -> String {
+    serde_json::from_str::<OnObject>(text).map_or_else(|_| text.to_owned(), |note| note.run)
+}
+
+/// The path of an object, by its kind as targets have it.
+pub(super) fn path(kind: &str, namespace: &str, name: &str) -> String {
+    match kind {
+        "node" => format!("/api/v1/nodes/{name}"),
+        _ => format!("/apis/apps/v1/namespaces/{namespace}/{kind}s/{name}"),
+    }
+}
+
+fn path_of(target: &Target) -> String {
+    path(&target.kind, &target.namespace, &target.name)
+}
+
+async fn send(cx: &Acting<'_>, target: &Target, patch: &Value) -> Result<(), kube::Error> {
+    let json = "application/json-patch+json";
+    write::<Value>(cx.cluster, http::Method::PATCH, &path_of(target), false, json, patch).await?;
+    Ok(())
+}
+
+/// Whether a test of the patch failed: the object is no longer what was read.
+fn failed_test(error: &kube::Error) -> bool {
+    status_of(error).is_some_and(|status| matches!(status.code, 409 | 422))
+}
+
+impl Field {
+    /// Reads an object; `None` when there is none at this path.
+    pub(super) async fn read(&self, cluster: &Cluster, path: &str) -> Result<Option<Found>, kube::Error> {
+        let answer = retried(|| async {
+            let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+            cluster.client().request::<Value>(request).await
+        })
+        .await;
+        match answer {
+            Ok(object) => Ok(Some(self.found(object))),
+            Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads the target; `None` when it is gone or when another object has its name.
+    pub(super) async fn current(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<Found>, FaultError> {
+        let found = self.read(cx.cluster, &path_of(target)).await.map_err(FaultError::api(format!("get {target}")))?;
+        Ok(found.filter(|found| found.uid == target.uid))
+    }
+
+    pub(super) fn found(&self, object: Value) -> Found {
+        let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(ToOwned::to_owned);
+        Found {
+            uid: text("/metadata/uid").unwrap_or_default(),
+            resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
+            annotated: object.pointer("/metadata/annotations").is_some_and(Value::is_object),
+            value: object.pointer(self.pointer).cloned(),
+            note: text(NOTE_POINTER),
+            object,
+        }
+    }
+
+    /// The field's value.
+    pub(super) fn value(&self, found: &Found) -> Value {
+        found.value.clone().unwrap_or_else(self.missing)
+    }
+
+    /// What the undo will need; refused while another fault holds the object.
+    pub(super) fn note(&self, target: &Target, found: &Found, injected: Value) -> Result<HeldNote, FaultError> {
+        match &found.note {
+            None => Ok(HeldNote { previous: self.value(found), injected }),
+            Some(text) => Err(FaultError::State(format!("{target} carries an undo note already: {text}"))),
+        }
+    }
+
+    /// Changes the field, its undo note with it. Harmless when called again.
+    pub(super) async fn hold(&self, cx: &Acting<'_>, target: &Target, note: &HeldNote) -> Result<Injected, FaultError> {
+        let text = self.text(cx, note);
+        let done = || Injected::Done((self.done)(&note.previous, &note.injected));
+        for _ in 0..PATCHES {
+            let Some(found) = self.current(cx, target).await? else {
+                return Ok(Injected::Gone("it is gone, or another has its name now".to_owned()));
+            };
+            if found.note.as_deref() == Some(&text) {
+                // The answer to an earlier try was lost, and the patch was not.
+                return Ok(done());
+            }
+            let now = self.value(&found);
+            if now != note.previous || found.note.is_some() {
+                return Err(FaultError::State(format!(
+                    "{target} changed since it was prepared: {} then, {} now",
+                    (self.words)(&note.previous),
+                    (self.words)(&now)
+                )));
+            }
+            let patch = self.injection(&found, note, &text);
+            match retried(|| send(cx, target, &patch)).await {
+                Ok(()) => return Ok(done()),
+                Err(e) if failed_test(&e) => {}
+                Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => {
+                    return Ok(Injected::Gone("it is gone".to_owned()));
+                }
+                Err(e) => return Err(FaultError::api(format!("patch {target}"))(e)),
+            }
+        }
+        Err(changing(target))
+    }
+
+    /// Gives the field its value back where it still is what we wrote, and takes the note away. Harmless when called again.
+    pub(super) async fn give_back(
+        &self,
+        cx: &Acting<'_>,
+        target: &Target,
+        note: &HeldNote,
+    ) -> Result<Undo, FaultError> {
+        for _ in 0..PATCHES {
+            let Some(found) = self.current(cx, target).await? else {
+                return Ok(Undo::Nothing("it is gone, or another has its name now".to_owned()));
+            };
+            let (patch, then) = match self.decide(cx, &found, note) {
+                Decision::Leave(outcome) => return Ok(outcome),
+                Decision::Patch(patch, then) => (patch, then),
+            };
+            match retried(|| send(cx, target, &patch)).await {
+                Ok(()) => return Ok(then),
+                Err(e) if failed_test(&e) => {}
+                Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => {
+                    return Ok(Undo::Nothing("it is gone".to_owned()));
+                }
+                Err(e) => return Err(FaultError::api(format!("patch {target} back"))(e)),
+            }
+        }
+        Err(changing(target))
+    }
+
+    fn text(&self, cx: &Acting<'_>, note: &HeldNote) -> String {
+        // A run id, a namespace and a step's name (63 bytes each) and two values: far below the 4 KiB that a note may take.
+        json!({"run": cx.run, "state": cx.state, "step": cx.step, "fault": self.fault, "previous": note.previous, "injected": note.injected})
+            .to_string()
+    }
+
+    /// The harm and its note in one patch.
+    ///
+    /// A JSON patch can add a key to `annotations` only where that map exists, and to add the map itself would wipe out annotations that
+    /// somebody else wrote since it was read; nor can it test that a field is missing. So, where the object lacks either, the patch
+    /// also tests `resourceVersion`, which changes with every write; a failed test means to read again. (A test for `null` would be
+    /// shorter, but JSON patch leaves open whether a missing field equals it.)
+    fn injection(&self, found: &Found, note: &HeldNote, text: &str) -> Value {
+        let mut patch = self.tests(found, !found.annotated);
+        patch.push(if found.annotated {
+            json!({"op": "add", "path": NOTE_POINTER, "value": text})
+        } else {
+            json!({"op": "add", "path": "/metadata/annotations", "value": BTreeMap::from([(NOTE, text)])})
+        });
+        if note.injected != note.previous {
+            // `add` replaces what is there.
+            patch.push(json!({"op": "add", "path": self.pointer, "value": note.injected}));
+        }
+        Value::Array(patch)
+    }
+
+    /// Tests that the object is still what was found.
+    fn tests(&self, found: &Found, whole: bool) -> Vec<Value> {
+        let test = |path: &str, value: &Value| json!({"op": "test", "path": path, "value": value});
+        let mut tests = vec![test("/metadata/uid", &json!(found.uid))];
+        tests.extend(found.value.as_ref().map(|value| test(self.pointer, value)));
+        if whole || found.value.is_none() {
+            tests.push(test("/metadata/resourceVersion", &json!(found.resource_version)));
+        }
+        tests
+    }
+
+    fn decide(&self, cx: &Acting<'_>, found: &Found, note: &HeldNote) -> Decision {
+        let value = self.value(found);
+        let [now, previous, injected] = [&value, &note.previous, &note.injected].map(|value| (self.words)(value));
+        let Some(text) = &found.note else {
+            return Decision::Leave(if value == note.previous {
+                Undo::Nothing(format!("it is at {previous}, and has no note of ours"))
+            } else {
+                Undo::Conflict(format!(
+                    "it is at {now}, and has no note of ours; it was at {previous} before, and we meant {injected}: {now} stays"
+                ))
+            });
+        };
+        let ours = serde_json::from_str::<OnObject>(text).is_ok_and(|n| n.run == cx.run && n.step == cx.step);
+        if !ours {
+            return Decision::Leave(Undo::Conflict(format!(
+                "it carries the undo note of another run, which stays: {text}"
+            )));
+        }
+        let mut patch = self.tests(found, false);
+        patch.push(json!({"op": "test", "path": NOTE_POINTER, "value": text}));
+        patch.push(json!({"op": "remove", "path": NOTE_POINTER}));
+        if value != note.injected {
+            let words = format!(
+                "somebody set it to {now} after we had set it to {injected} from {previous}: {now} stays, our note is gone"
+            );
+            return Decision::Patch(Value::Array(patch), Undo::Conflict(words));
+        }
+        if note.previous != note.injected {
+            patch.push(json!({"op": "add", "path": self.pointer, "value": note.previous}));
+        }
+        Decision::Patch(Value::Array(patch), Undo::Undone((self.undone)(&note.previous, &note.injected)))
+    }
+
+    /// The undo notes of this fault on the objects of one kind. Reads their metadata only.
+    pub(super) async fn notes_on<K>(&self, api: Api<K>, kind: &str) -> Result<Vec<Left>, FaultError>
+    where
+        K: Clone + DeserializeOwned + std::fmt::Debug,
+    {
+        let mut params = ListParams::default().limit(PAGE);
+        let mut left = Vec::new();
+        loop {
+            let page =
+                retried(|| api.list_metadata(&params)).await.map_err(FaultError::api(format!("list the {kind}s")))?;
+            left.extend(page.items.iter().filter_map(|object| self.note_on(&object.metadata, kind)));
+            match page.metadata.continue_ {
+                Some(token) if !token.is_empty() => params = params.continue_token(&token),
+                _ => return Ok(left),
+            }
+        }
+    }
+
+    /// The note on one object; `None` without one, or when another fault left it.
+    fn note_on(&self, meta: &ObjectMeta, kind: &str) -> Option<Left> {
+        let note: OnObject = serde_json::from_str(meta.annotations.as_ref()?.get(NOTE)?).ok()?;
+        (note.fault == self.fault).then(|| Left {
+            run: note.run,
+            state: note.state,
+            step: note.step,
+            fault: note.fault,
+            target: Target {
+                kind: kind.to_owned(),
+                namespace: meta.namespace.clone().unwrap_or_default(),
+                name: meta.name.clone().unwrap_or_default(),
+                uid: meta.uid.clone().unwrap_or_default(),
+                node: None,
+                zone: None,
+                owner: None,
+                instance: None,
+            },
+            note: json!({"previous": note.previous, "injected": note.injected}),
+        })
+    }
+}
+
+fn changing(target: &Target) -> FaultError {
+    FaultError::State(format!("{target} changed each of the {PATCHES} times that it was about to be changed"))
+}
