@@ -44,6 +44,15 @@ class Replacement(Case):
         self.assertNotEqual(new, old)
         self.assertEqual([one["StatusCode"] for one in self.activities("workers-a")], ["Successful", "Successful"])
 
+    def test_what_a_call_to_the_group_terminates_is_replaced_after_the_delay(self) -> None:
+        (old,) = self.members("workers-a")
+        self.control("faults", {"replace": 10})
+        self.scaling.terminate_instance_in_auto_scaling_group(InstanceId=old, ShouldDecrementDesiredCapacity=False)
+        self.pass_time(9.5)
+        self.assertEqual(self.members("workers-a"), [])
+        self.pass_time(1)
+        self.assertEqual(len(self.members("workers-a")), 1)
+
     def test_a_stopped_member_is_terminated_and_replaced(self) -> None:
         (old,) = self.members("workers-a")
         self.ec2.stop_instances(InstanceIds=[old])
@@ -246,6 +255,16 @@ class Rebalancing(Case):
         self.scaling.update_auto_scaling_group(AutoScalingGroupName=MULTI, VPCZoneIdentifier=",".join(subnets))
         self.pass_time(5)
         self.assertEqual(self.zones(MULTI), ["a", "b", "c"])
+
+    def test_the_old_member_stays_until_the_new_one_is_in_service(self) -> None:
+        before = self.members(MULTI)
+        self.cloud.bridged = True
+        self.addCleanup(setattr, self.cloud, "bridged", False)
+        self.drop_zone_a()
+        self.pass_time(10)
+        members = self.group(MULTI)["Instances"]
+        self.assertEqual([one["LifecycleState"] for one in members], ["InService", "InService", "InService", "Pending"])
+        self.assertEqual([one["InstanceId"] for one in members[:3]], before)
 
     def test_suspended_it_keeps_the_members(self) -> None:
         members = self.members(MULTI)
