@@ -78,6 +78,7 @@ up() {
       return
     fi
     say "that did not help: starting over"
+    keep_options
   elif bed_exists; then
     say "a bed that was never finished is here: starting over"
   elif leftovers; then
@@ -103,6 +104,16 @@ compare_options() {
     fail "a bed is up with $(setting nodes) nodes in $(setting zones), fast node monitor: $(setting fast), cloud: $(setting cloud); for$asked, run down first"
   fi
   if [ "$(setting build)" != "$(build_dir)" ]; then say "the bed that is up runs an older build: down and up for the new one"; fi
+}
+
+# What comes in its place is what it was.
+keep_options() {
+  WANT_FAST=$(setting fast)
+  if has_cloud; then
+    WANT_CLOUD=yes
+  else
+    WANT_NODES=$(setting nodes) WANT_ZONES=$(setting zones)
+  fi
 }
 
 leftovers() {

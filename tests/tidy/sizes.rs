@@ -12,7 +12,7 @@ pub(crate) fn check(tree: &Tree) -> Vec<Violation> {
     for file in &tree.files {
         let lines = file.text.lines().count();
         let is_script = file.extension() == "sh" || file.text.starts_with("#!");
-        if (is_script || matches!(file.extension(), "rs" | "go")) && lines > FILE_LINES {
+        if (is_script || matches!(file.extension(), "rs" | "go" | "py")) && lines > FILE_LINES {
             let message = format!("{lines} lines; a file has at most {FILE_LINES}: split it by what its parts are for");
             violations.push(Violation::at_line(&file.path, FILE_LINES + 1, message));
         }

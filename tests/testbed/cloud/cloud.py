@@ -31,6 +31,7 @@ class Cloud:
         self.activities = Activities()
         self.moto = Moto()
         self.machines = Machines(list(ZONES))
+        self.exchanges = 0  # with the bridge
         self.nodes: dict[str, bool] = {}  # by instance: whether its Node is Ready
         self.reconciler = Reconciler(self)
         self._ended: dict[str, float] = {}  # terminated instances, and when
@@ -121,6 +122,7 @@ class Cloud:
     def exchange(self, powers: dict[str, str]) -> dict[str, Any]:
         """Takes what the bridge found, and gives what it is to do."""
         with self.lock:
+            self.exchanges += 1
             self.machines.report(powers)
             self._advance()
             return {"machines": self.machines.wanted(self.moto.states()), "cut": self.cuts()}
@@ -156,7 +158,13 @@ class Cloud:
                 one.instance: {"node": one.name, "zone": one.zone, "power": one.power, "ready": self.is_ready(one.instance)}
                 for one in self.machines.by_instance.values()
             }
-            return {"groups": groups, "machines": machines, "cuts": self.cuts(), "settled": self.settled()}
+            return {
+                "groups": groups,
+                "machines": machines,
+                "cuts": self.cuts(),
+                "settled": self.settled(),
+                "exchanges": self.exchanges if self.bridged else None,
+            }
 
     def settled(self) -> bool:
         """Whether every group has what it wants, on Ready nodes, and there are no other machines or nodes."""
@@ -165,6 +173,7 @@ class Cloud:
             all(self.reconciler.settled(group) for group in self.moto.groups())
             and members == set(self.machines.by_instance) == set(self.nodes)
             and all(self.nodes.values())
+            and all(machine.power == "on" for machine in self.machines.by_instance.values())
         )
 
     def reset(self) -> None:
@@ -184,6 +193,7 @@ class Cloud:
                         member.lifecycle = "InService"
                     # A machine that was switched off behind the cloud's back is replaced too.
                     if member.lifecycle == "InService":
-                        member.healthy = member.healthy and self.is_ready(member.id)
+                        machine = self.machines.by_instance.get(member.id)
+                        member.healthy = member.healthy and self.is_ready(member.id) and machine is not None and machine.power == "on"
             self.reconciler.paces.clear()
             self.activities.clear()

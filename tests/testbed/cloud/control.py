@@ -15,12 +15,25 @@ from typing import Any
 from client import Refused, ask
 
 RESET_SECONDS = 180
+BRIDGE_SECONDS = 20
 
 
 def reset(path: str) -> None:
     """Puts everything back, and waits until it is."""
+    await_bridge(path)
     ask(path, "reset")
     wait(path, RESET_SECONDS)
+
+
+def await_bridge(path: str) -> None:
+    """Until it has looked at all machines once more: only then the cloud knows of one that was switched off."""
+    seen = ask(path, "state")["exchanges"]
+    end = time.monotonic() + BRIDGE_SECONDS
+    # The first of the two may carry what was seen before.
+    while seen is not None and ask(path, "state")["exchanges"] < seen + 2:
+        if time.monotonic() > end:
+            fail("the bridge is not heard of (up starts it again)")
+        time.sleep(0.1)
 
 
 def wait(path: str, seconds: float) -> None:

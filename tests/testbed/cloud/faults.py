@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
 from typing import Any
@@ -110,16 +109,16 @@ class Faults:
         chosen = {key: frozenset(value) if key == "ice" else value for key, value in document.items() if key in settings}
         return cls(**values), Settings(**chosen)
 
-    def apply(self, request: Request, sleep: Callable[[float], None]) -> None:
-        """Delays the call, and refuses it if that is its turn."""
+    def meet(self, request: Request) -> list[Rule]:
+        """The rules whose turn it is, up to the first that refuses the call. Counts it, so one call at a time."""
         self._permit(request)
+        met: list[Rule] = []
         for rule in self.rules:
             if rule.meets(request):
-                if rule.delay:
-                    sleep(rule.delay)
-                refusal = rule.refusal(request)
-                if refusal:
-                    raise refusal
+                met.append(rule)
+                if rule.error:
+                    break
+        return met
 
     def _permit(self, request: Request) -> None:
         policy = self.policies.get(request.key)

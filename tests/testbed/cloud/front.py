@@ -61,7 +61,14 @@ class Front:
         began = time.time()
         environ["HTTP_X_MOTO_ACCOUNT_ID"] = self.faults.accounts.get(key, ACCOUNT)
         try:
-            self.faults.apply(request, self.sleep)
+            with self.cloud.lock:
+                met = self.faults.meet(request)
+            for rule in met:
+                # Others go on meanwhile.
+                self.sleep(rule.delay)
+                refusal = rule.refusal(request)
+                if refusal:
+                    raise refusal
             status, headers, answer = self._ask(environ, request)
         except Refusal as refusal:
             status, headers, answer = refusal.status, [("Content-Type", "text/xml")], _error(service, refusal.code, refusal.message)

@@ -331,7 +331,6 @@ def _take_out() -> None:
     fake = asg_models.FakeAutoScalingGroup
     fake.set_desired_capacity = set_desired_capacity  # type: ignore[method-assign]
     fake.suspended_processes = property(suspended, suspend)  # type: ignore[method-assign, assignment]
-    asg_models.AutoScalingBackend.notify_terminate_instances = lambda *_: None  # type: ignore[method-assign]
 
 
 def _refuse(response: Any, error: AwsError) -> ServiceException:

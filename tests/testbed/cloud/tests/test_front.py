@@ -73,6 +73,9 @@ class Faults(Case):
         self.world.client("sts").get_caller_identity()
         self.ec2.describe_instances()
         self.assertEqual(self.world.slept, [7])
+        self.control("faults", {"rules": [{"delay": 1}, {"delay": 2, "error": "throttle"}, {"delay": 4}]})
+        self.refused("RequestLimitExceeded", self.ec2.describe_instances)
+        self.assertEqual(self.world.slept, [7, 1, 2])
 
     def test_stale_answers(self) -> None:
         (member,) = self.members("workers-a")

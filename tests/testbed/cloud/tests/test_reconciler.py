@@ -44,6 +44,15 @@ class Replacement(Case):
         self.assertNotEqual(new, old)
         self.assertEqual([one["StatusCode"] for one in self.activities("workers-a")], ["Successful", "Successful"])
 
+    def test_what_a_call_to_the_group_terminates_is_replaced_after_the_delay(self) -> None:
+        (old,) = self.members("workers-a")
+        self.control("faults", {"replace": 10})
+        self.scaling.terminate_instance_in_auto_scaling_group(InstanceId=old, ShouldDecrementDesiredCapacity=False)
+        self.pass_time(9.5)
+        self.assertEqual(self.members("workers-a"), [])
+        self.pass_time(1)
+        self.assertEqual(len(self.members("workers-a")), 1)
+
     def test_a_stopped_member_is_terminated_and_replaced(self) -> None:
         (old,) = self.members("workers-a")
         self.ec2.stop_instances(InstanceIds=[old])
@@ -160,6 +169,43 @@ class Launching(Case):
         self.assertTrue(after.name.startswith(f"node{after.slot}-"))
 
 
+class Reset(Case):
+    """Back to the start."""
+
+    def test_all_that_a_test_may_have_left(self) -> None:
+        subnet = self.cloud.layout.subnets["us-east-1a"]
+        (kept,), (lost,), (cut,) = (self.members(f"workers-{zone}") for zone in "abc")
+        self.scaling.suspend_processes(AutoScalingGroupName=MULTI)
+        self.scaling.update_auto_scaling_group(AutoScalingGroupName=MULTI, VPCZoneIdentifier=subnet, MinSize=1, MaxSize=2)
+        self.scaling.detach_instances(AutoScalingGroupName="workers-b", InstanceIds=[lost], ShouldDecrementDesiredCapacity=True)
+        self.ec2.modify_instance_attribute(InstanceId=lost, DisableApiTermination={"Value": True})
+        self.scaling.enter_standby(AutoScalingGroupName="workers-a", InstanceIds=[kept], ShouldDecrementDesiredCapacity=True)
+        self.scaling.delete_auto_scaling_group(AutoScalingGroupName="workers-c", ForceDelete=True)
+        self.control("faults", {"ice": ["us-east-1b"], "rules": [{"error": "throttle", "actions": ["Describe*"]}]})
+        self.pass_time(3)
+        self.control("reset")
+        self.assertFalse(self.cloud.settled())
+        self.pass_time(5)
+        self.assertTrue(self.cloud.settled(), self.cloud.state())
+        self.assertEqual(self.zones(MULTI), ["a", "b", "c"])
+        self.assertEqual(self.members("workers-a"), [kept])
+        self.assertEqual([self.state(one) for one in (kept, lost, cut)], ["running", "terminated", "terminated"])
+        self.assertEqual(self.group(MULTI)["SuspendedProcesses"], [])
+        self.assertEqual([self.group(MULTI)[size] for size in ("MinSize", "DesiredCapacity", "MaxSize")], [0, 3, 6])
+
+    def test_a_machine_that_somebody_switched_off_is_replaced(self) -> None:
+        (old,) = self.members("workers-a")
+        self.cloud.bridged = True
+        self.addCleanup(setattr, self.cloud, "bridged", False)
+        self.control("exchange", {old: "off"})
+        self.pass_time(10)
+        self.assertEqual(self.members("workers-a"), [old])
+        self.assertFalse(self.cloud.settled())
+        self.control("reset")
+        self.pass_time(3)
+        self.assertNotEqual(self.members("workers-a")[-1], old)
+
+
 class Shrinking(Case):
     """Of groups."""
 
@@ -209,6 +255,16 @@ class Rebalancing(Case):
         self.scaling.update_auto_scaling_group(AutoScalingGroupName=MULTI, VPCZoneIdentifier=",".join(subnets))
         self.pass_time(5)
         self.assertEqual(self.zones(MULTI), ["a", "b", "c"])
+
+    def test_the_old_member_stays_until_the_new_one_is_in_service(self) -> None:
+        before = self.members(MULTI)
+        self.cloud.bridged = True
+        self.addCleanup(setattr, self.cloud, "bridged", False)
+        self.drop_zone_a()
+        self.pass_time(10)
+        members = self.group(MULTI)["Instances"]
+        self.assertEqual([one["LifecycleState"] for one in members], ["InService", "InService", "InService", "Pending"])
+        self.assertEqual([one["InstanceId"] for one in members[:3]], before)
 
     def test_suspended_it_keeps_the_members(self) -> None:
         members = self.members(MULTI)
