@@ -133,24 +133,25 @@ import_images() {
   done
 }
 
-# Processes besides this one that still run; the builtin's read starts none.
-anybody_left() {
+# Sets OTHERS: the processes that still run, besides this one and containerd with its shims, through which pods write their logs.
+# The builtin's read starts no process.
+look_for_others() {
   local file line
+  OTHERS=()
   for file in /proc/[0-9]*/stat; do
-    [ "$file" = /proc/1/stat ] && continue
     { read -r line <"$file"; } 2>/dev/null || continue
-    [[ ${line##*) } == Z* ]] || return 0
+    if [[ $line != "1 "* && $line != *"(containerd"* && ${line##*) } != Z* ]]; then OTHERS+=("${line%% *}"); fi
   done
-  return 1
+  ((${#OTHERS[@]}))
 }
 
 # SIGTERM to the first process: the machine shuts down as an operating system does. Everybody is asked to end, those who start
-# services again too; who is not done in time ends with this process.
+# services again too; who is not done in time ends with this process, as does containerd.
 shut_down() {
   local end=$((SECONDS + 10))
   trap '' TERM
-  kill -TERM -1
-  while anybody_left && ((SECONDS < end)); do sleep 0.1; done
+  if look_for_others; then kill -TERM "${OTHERS[@]}" 2>/dev/null || true; fi
+  while look_for_others && ((SECONDS < end)); do sleep 0.1; done
   exit 0
 }
 trap shut_down TERM
