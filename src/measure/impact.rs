@@ -11,7 +11,7 @@ use crate::scalar::Tolerance;
 pub struct StepTimes {
     /// Step name.
     pub step: String,
-    /// The first of its injections was acknowledged.
+    /// The first of its injections was acknowledged, or began where it took long.
     pub injected: Nanos,
     /// What happens from here on is another step's, or past the end of the run.
     pub until: Nanos,

@@ -33,7 +33,8 @@ pub struct Hypothesis<'a> {
 ///
 /// A probe per endpoint is judged once, on all endpoints' requests together; by `outage`, on the endpoint that fared worst.
 ///
-/// `series` are all streams of all probes, `injections` one instant for each step: when its first injection was acknowledged.
+/// `series` are all streams of all probes, `injections` one instant for each step: when its first injection was acknowledged, or
+/// began where it took long.
 /// The order is that of the hypotheses, then of the series, then of the phases.
 #[must_use]
 pub fn judge(

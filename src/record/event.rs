@@ -276,7 +276,7 @@ pub struct Judgement {
 pub struct Impact {
     /// Step name.
     pub step: String,
-    /// The first injection was acknowledged.
+    /// The first injection was acknowledged, or began where it took longer than a second.
     pub injected: Micros,
     /// First bad request afterwards.
     pub impact: Option<Micros>,

@@ -18,6 +18,9 @@ use crate::probe::{Batch, Nanos, ProbeConfig, Sample, StreamKind, StreamSummary}
 use crate::record::{Availability, Injection, Judgement, Life, Micros, Phase, Summary, What};
 use crate::spec::{Experiment, Hypothesis};
 
+/// An injection that takes longer is more than a call: it waits for something, and bites meanwhile.
+const A_CALL: Micros = 1_000_000;
+
 /// One stream of one probe, beside its [`Series`].
 struct Stream {
     kind: StreamKind,
@@ -267,10 +270,10 @@ impl Book {
     /// Takes in what a step says of itself.
     pub(super) fn deed(&mut self, at: Micros, what: &What) {
         match what {
-            What::Injected { step, target, outcome: Injection::Injected, answered, .. } => {
+            What::Injected { step, target, outcome: Injection::Injected, sent, answered, .. } => {
                 let injections = self.steps.entry(step.clone()).or_default();
-                injections.injected =
-                    Some(injections.injected.map_or(nanos(*answered), |first| first.min(nanos(*answered))));
+                let bites = nanos(if answered - sent > A_CALL { *sent } else { *answered });
+                injections.injected = Some(injections.injected.map_or(bites, |first| first.min(bites)));
                 injections.targets.push(target.name.clone());
             }
             What::Healed { step, healed: true, .. } => {

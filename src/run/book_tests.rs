@@ -1,10 +1,10 @@
-//! A probe per endpoint in the book: streams that come and go, and what is told of them.
+//! A probe per endpoint in the book: streams that come and go, and what is told of them; and when an injection counts from.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::probe::{Ask, Class, Counts, Outcome, Steps, TcpAsk};
-use crate::record::Verdict;
+use crate::record::{Target, Verdict};
 use crate::scalar::EngineKind;
 
 const S: Nanos = 1_000_000_000;
@@ -122,4 +122,34 @@ fn too_many_endpoints_are_said_once() {
     let mut turn = |last| book.turn(0, &config(), endpoint(last, 1), Turn::TurnedAway, 0);
     assert!(matches!(turn(1).as_slice(), [What::Warning { .. }]));
     assert_eq!(turn(2), []);
+}
+
+#[test]
+fn an_injection_that_waits_bites_from_its_beginning() {
+    let mut book = book();
+    let mut bites = |step: &str, sent, answered| {
+        let target = Target {
+            kind: "node".to_owned(),
+            namespace: String::new(),
+            name: "n1".to_owned(),
+            uid: "u".to_owned(),
+            node: None,
+            zone: None,
+            owner: None,
+        };
+        let what = What::Injected {
+            step: step.to_owned(),
+            fault: "f".to_owned(),
+            target,
+            outcome: Injection::Injected,
+            sent,
+            answered,
+            detail: String::new(),
+            expected: true,
+        };
+        book.deed(answered, &what);
+        book.steps[step].injected
+    };
+    assert_eq!(bites("call", seconds(5), seconds(5) + 4_000), Some(5_004_000_000));
+    assert_eq!(bites("drain", seconds(5), seconds(65)), Some(5_000_000_000));
 }

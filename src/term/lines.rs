@@ -44,7 +44,7 @@ impl Lines {
                 let until = outage.to.unwrap_or(outage.last_bad);
                 self.failing.insert((outage.probe.clone(), outage.stream), until);
             }
-            What::Injected { target, .. } => self.follow(target),
+            What::Prepared { target, .. } | What::Injected { target, .. } => self.follow(target),
             _ => {}
         }
         let line = |words: Words| timed(event.at, style(words.tone), &words.word, &words.text);
