@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::core::ObjectMeta;
 
 use super::{PlannedStep, Refused};
@@ -90,6 +90,7 @@ async fn meta(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option
         Some(("statefulset", name)) => typed::<StatefulSet>(cluster, namespace, name, "statefulsets").await,
         Some(("daemonset", name)) => typed::<DaemonSet>(cluster, namespace, name, "daemonsets").await,
         Some(("replicaset", name)) => typed::<ReplicaSet>(cluster, namespace, name, "replicasets").await,
+        Some(("configmap", name)) => typed::<ConfigMap>(cluster, namespace, name, "configmaps").await,
         _ => Ok(None),
     }
 }

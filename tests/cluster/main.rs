@@ -13,6 +13,7 @@
 
 mod bed;
 mod catalogue;
+mod dns;
 mod job;
 mod pods;
 mod protocols;
