@@ -226,6 +226,8 @@ pub enum Undo {
     Undone(String),
     /// Nothing to take back.
     Nothing(String),
+    /// There never is anything to take back: it heals by itself.
+    HealsItself,
     /// Somebody else changed it: theirs stays, our note is gone.
     Conflict(String),
 }
@@ -302,8 +304,17 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
     /// What the fault says of itself.
     const ABOUT: About;
 
+    /// Whether it is made for what belongs to the cluster itself: then its targets may be in `kube-system` and its like, which are
+    /// closed to every other fault. It has to resolve to nothing but what it is made for.
+    const FOR_THE_CLUSTER: bool = false;
+
     /// What must be known to take it back; written to the undo log before the first mutation.
     type Note: Serialize + DeserializeOwned + Clone + std::fmt::Debug;
+
+    /// What the fault says of itself with these arguments: [`Fault::ABOUT`], but where one of its modes differs.
+    fn about(&self) -> About {
+        Self::ABOUT
+    }
 
     /// What is wrong with the arguments that their types alone don't say: two that contradict each other, or one that does nothing.
     fn check(&self) -> Vec<Complaint> {

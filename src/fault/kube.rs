@@ -150,12 +150,22 @@ pub(super) async fn write<T: DeserializeOwned>(
         .method(method)
         .uri(format!("{path}?fieldValidation=Strict&fieldManager={MANAGER}{dry}"))
         .header(http::header::CONTENT_TYPE, content)
-        .body(serde_json::to_vec(body).map_err(kube::Error::SerdeError)?)
+        .body(as_go_writes(body).map_err(kube::Error::SerdeError)?)
         .map_err(kube::Error::HttpError)?;
     match tokio::time::timeout(CALL_TIMEOUT, cluster.client().request(request)).await {
         Ok(answer) => answer,
         Err(_) => Err(unanswered()),
     }
+}
+
+/// JSON with the characters escaped that Go escapes: the API server compares the texts of a patch's `test` as they are written, and
+/// would find `<` to differ from its own `\u003c`. They stand in strings alone, and mean the same there.
+fn as_go_writes(body: &serde_json::Value) -> Result<Vec<u8>, serde_json::Error> {
+    let mut text = serde_json::to_string(body)?;
+    for c in ['<', '>', '&', '\u{2028}', '\u{2029}'] {
+        text = text.replace(c, &format!("\\u{:04x}", u32::from(c)));
+    }
+    Ok(text.into_bytes())
 }
 
 fn unanswered() -> kube::Error {
@@ -216,4 +226,18 @@ where
     // A controller that has not yet seen the newest spec reports on an older one.
     let seen = number("/status/observedGeneration") >= number("/metadata/generation");
     Ok((wanted, if seen { ready } else { ready.min(wanted - 1) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_texts_as_the_api_server_keeps_them() {
+        let body = serde_json::json!([{"value": "a < b && c > \"d\"\u{2028}\u{e9}"}]);
+        let written = as_go_writes(&body).unwrap();
+        assert_eq!(serde_json::from_slice::<serde_json::Value>(&written).unwrap(), body);
+        let text = String::from_utf8(written).unwrap();
+        assert_eq!(text, r#"[{"value":"a \u003c b \u0026\u0026 c \u003e \"d\"\u2028é"}]"#);
+    }
 }

@@ -52,10 +52,10 @@ macro_rules! catalogue {
                 vec![$((<$fault as Fault>::ABOUT.key, generator.subschema_for::<$fault>())),+]
             }
 
-            /// What the fault says of itself.
+            /// See [`Fault::about`].
             #[must_use]
-            pub const fn about(&self) -> About {
-                match self { $(Self::$fault(_) => <$fault as Fault>::ABOUT),+ }
+            pub fn about(&self) -> About {
+                match self { $(Self::$fault(f) => f.about()),+ }
             }
 
             /// The arguments as JSON.
@@ -125,6 +125,12 @@ macro_rules! catalogue {
             }
         }
 
+        /// See [`Fault::FOR_THE_CLUSTER`].
+        #[must_use]
+        pub fn is_for_the_cluster(key: &str) -> bool {
+            $((key == <$fault as Fault>::ABOUT.key && <$fault as Fault>::FOR_THE_CLUSTER))||+
+        }
+
         /// Takes back the fault of this key, from its note alone. `None`: this binary knows no such fault.
         pub async fn undo(key: &str, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Option<Result<Undo, FaultError>> {
             $(if key == <$fault as Fault>::ABOUT.key {
@@ -160,6 +166,7 @@ catalogue! {
     pod_kill::PodKill,
     pod_evict::PodEvict,
     scale::Scale,
+    core_dns::CoreDns,
     node_drain::NodeDrain,
     asg_suspend::AsgSuspend,
     node_terminate::NodeTerminate,

@@ -154,7 +154,7 @@ impl Fault for PodEvict {
     }
 
     async fn undo(_: &Acting<'_>, _: &Target, _: &PodKillNote) -> Result<Undo, FaultError> {
-        Ok(Undo::Nothing("an evicted pod is replaced by its owner".to_owned()))
+        Ok(Undo::HealsItself)
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, note: &PodKillNote) -> Result<Heal, FaultError> {

@@ -153,7 +153,7 @@ impl Fault for PodKill {
     }
 
     async fn undo(_: &Acting<'_>, _: &Target, _: &PodKillNote) -> Result<Undo, FaultError> {
-        Ok(Undo::Nothing("a deleted pod is replaced by its owner".to_owned()))
+        Ok(Undo::HealsItself)
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, note: &PodKillNote) -> Result<Heal, FaultError> {

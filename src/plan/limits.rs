@@ -14,15 +14,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Plan, PlannedStep};
 use crate::cluster::Cluster;
-use crate::fault::{PROTECTED, Refusal, Resolution, refused, retried};
+use crate::fault::{PROTECTED, Refusal, Resolution, is_for_the_cluster, refused, retried};
 use crate::record::Target;
 use crate::spec::{CountOrPercent, Limits};
 
 /// Name of the cluster's ConfigMap in the state namespace.
 pub const LIMITS: &str = "limits";
 
-/// Namespaces in which nothing is ever touched.
+/// Namespaces in which nothing is touched but by a fault that is made for the cluster itself.
 const BUILT_IN: [&str; 3] = ["kube-system", "kube-public", "kube-node-lease"];
+/// Why.
+const OF_THE_CLUSTER: &str = "it belongs to the cluster itself";
 
 /// Where the runner itself runs, when it runs in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -183,10 +185,11 @@ impl PlannedLimits {
 
     /// Adds what is never touched.
     pub fn deny(&mut self, state_namespace: &str, runner: Option<&Runner>) {
-        let mut deny = |namespace: &str, why: &str| self.denied.insert(namespace.to_owned(), why.to_owned());
         for namespace in BUILT_IN {
-            deny(namespace, "it belongs to the cluster itself");
+            // What is protected for another reason too is so for the faults that are made for the cluster itself.
+            self.denied.entry(namespace.to_owned()).or_insert_with(|| OF_THE_CLUSTER.to_owned());
         }
+        let mut deny = |namespace: &str, why: &str| self.denied.insert(namespace.to_owned(), why.to_owned());
         if let Some(runner) = runner {
             deny(&runner.namespace, "the runner itself is in it");
         }
@@ -261,7 +264,7 @@ impl Allowance {
                 target.uid, step.name
             )));
         }
-        self.allows_place(target)?;
+        self.allows_place(step, target)?;
         self.allows_leaving(step, target)?;
         self.allows_count(step, target)
     }
@@ -286,7 +289,7 @@ impl Allowance {
         Ok(())
     }
 
-    fn allows_place(&self, target: &Target) -> Result<(), Refusal> {
+    fn allows_place(&self, step: &PlannedStep, target: &Target) -> Result<(), Refusal> {
         let limits = &self.limits;
         if let Some(runner) = &limits.runner {
             let own_pod = target.kind == "pod" && target.namespace == runner.namespace && target.name == runner.pod;
@@ -300,7 +303,8 @@ impl Allowance {
         if namespace.is_empty() {
             return Ok(());
         }
-        if let Some(why) = limits.denied.get(namespace) {
+        let made_for_it = |why: &str| why == OF_THE_CLUSTER && is_for_the_cluster(&step.fault);
+        if let Some(why) = limits.denied.get(namespace).filter(|why| !made_for_it(why)) {
             return Err(Refusal::new(format!("nothing in namespace `{namespace}` may be touched: {why}")));
         }
         if limits.cluster.protected_namespaces.contains(namespace) {

@@ -132,6 +132,7 @@ fn resource_of(kind: &str) -> Option<(&'static str, &'static str)> {
         "replicaset" => ("apps", "replicasets"),
         "poddisruptionbudget" => ("policy", "poddisruptionbudgets"),
         "pod" => ("", "pods"),
+        "configmap" => ("", "configmaps"),
         "node" => ("", "nodes"),
         _ => return None,
     })

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Node, Pod};
 use kube::Api;
 use kube::core::ObjectMeta;
 
@@ -91,6 +91,7 @@ async fn meta(cluster: &Cluster, namespace: &str, object: &str) -> Result<Option
         Some(("replicaset", name)) => {
             typed::<ReplicaSet>(&cluster.api(namespace), namespace, name, "replicasets").await
         }
+        Some(("configmap", name)) => typed::<ConfigMap>(&cluster.api(namespace), namespace, name, "configmaps").await,
         _ => Ok(None),
     }
 }

@@ -136,6 +136,7 @@ fn an_injection_that_waits_bites_from_its_beginning() {
             node: None,
             zone: None,
             owner: None,
+            instance: None,
         };
         let what = What::Injected {
             step: step.to_owned(),

@@ -69,10 +69,10 @@ impl Undoer {
         note: &Value,
         budget: Duration,
     ) -> bool {
-        let undoable = fault::about(key).is_some_and(|about| about.undoable);
         let cx = self.acting(step);
         let deadline = Instant::now() + budget;
         let mut pause = UNDO_PAUSE;
+        let mut heals_itself = false;
         // A state that the log has already is not written again: tries must not fill it.
         let mut last = match self.log.lock().await.acts().get(id) {
             Some(act) if act.state == State::UndoFailed => Some(act.why.clone()),
@@ -89,6 +89,10 @@ impl Undoer {
             let (outcome, detail) = match answer {
                 Ok(Undo::Undone(detail)) => (UndoOutcome::Undone, detail),
                 Ok(Undo::Nothing(detail)) => (UndoOutcome::Nothing, detail),
+                Ok(Undo::HealsItself) => {
+                    heals_itself = true;
+                    (UndoOutcome::Nothing, "it heals by itself".to_owned())
+                }
                 Ok(Undo::Conflict(detail)) => (UndoOutcome::Conflict, detail),
                 Err(why) => {
                     if last.as_ref() != Some(&why) {
@@ -107,7 +111,7 @@ impl Undoer {
                 self.log_outcome(Record::Undone { act: id, outcome, detail: detail.clone() }).await;
             }
             // A fault that heals by itself has nothing to take back; saying so each time would only be noise.
-            if undoable || outcome == UndoOutcome::Failed {
+            if !heals_itself {
                 self.tell(What::Undone { step: step.to_string(), target: target.clone(), outcome, detail });
             }
             return outcome != UndoOutcome::Failed;

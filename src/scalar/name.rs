@@ -14,6 +14,12 @@ pub struct Name(String);
 const LONGEST: usize = 63;
 
 impl Name {
+    /// A name that stands in the program itself, and is one.
+    pub(crate) fn fixed(name: &'static str) -> Self {
+        debug_assert!(name.parse::<Self>().is_ok(), "{name}");
+        Self(name.to_owned())
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

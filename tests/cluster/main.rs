@@ -14,6 +14,7 @@
 mod aws;
 mod bed;
 mod catalogue;
+mod dns;
 mod job;
 mod nodes;
 mod pods;

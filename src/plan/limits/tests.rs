@@ -135,6 +135,26 @@ fn a_node_takes_no_pod_of_a_protected_namespace_along() {
 }
 
 #[test]
+fn what_is_made_for_the_cluster_may_touch_it_unless_it_is_protected_for_another_reason() {
+    let refusal = |fault: &str, protected: bool, cluster: ClusterLimits| {
+        let mut limits = PlannedLimits { pods: 1, namespaces: vec!["kube-system".into()], ..Default::default() };
+        if protected {
+            limits.denied.insert("kube-system".into(), "it is annotated".into());
+        }
+        limits.deny("squall", None);
+        limits.cluster = cluster;
+        let step = PlannedStep { fault: fault.into(), ..step("a", 0, vec![pod("kube-system", "coredns-1")]) };
+        let (plan, mut allowance) = allowance(vec![step], limits);
+        allowance.allows(&plan.steps[0], &plan.steps[0].targets[0]).map_err(|r| r.message)
+    };
+    assert_eq!(refusal("coreDns", false, ClusterLimits::default()), Ok(()));
+    assert!(refusal("podKill", false, ClusterLimits::default()).unwrap_err().contains("the cluster itself"));
+    assert!(refusal("coreDns", true, ClusterLimits::default()).unwrap_err().contains("it is annotated"));
+    let protected = ClusterLimits { protected_namespaces: vec!["kube-system".into()], ..Default::default() };
+    assert!(refusal("coreDns", false, protected).unwrap_err().contains("this cluster protects"));
+}
+
+#[test]
 fn a_target_that_the_plan_does_not_name_is_refused() {
     let (plan, mut allowance) = allowance(vec![step("a", 0, vec![pod("shop", "web-1")])], limited("{}", 3));
     let successor = Target { uid: "another".into(), ..plan.steps[0].targets[0].clone() };
