@@ -136,6 +136,8 @@ fn ended(child: Child) -> Ran {
 fn edited(place: &Place, dns: &Dns<'_>, arguments: &str) {
     let names = format!("names: [web.{}.svc.cluster.local]", place.namespace);
     let step = format!("for: 15s\n      coreDns: {{{arguments}, {names}}}");
+    // What is waited for is an event of this run, not of one before it.
+    let _nothing_yet = std::fs::remove_dir_all(place.reports());
     let child = place.start(&experiment(place, &step), "\"type\":\"injected\"");
     assert!(dns.corefile_now().ends_with(&dns.corefile) && dns.corefile_now() != dns.corefile);
     dns.hurry_until("effect");
