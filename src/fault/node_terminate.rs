@@ -199,7 +199,7 @@ impl Fault for NodeTerminate {
     }
 
     async fn undo(_: &Acting<'_>, _: &Target, _: &TerminateNote) -> Result<Undo, FaultError> {
-        Ok(Undo::Nothing("a terminated instance does not come back; its group replaces it".to_owned()))
+        Ok(Undo::HealsItself)
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Heal, FaultError> {

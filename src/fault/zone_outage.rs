@@ -146,7 +146,7 @@ impl Fault for ZoneOutage {
     async fn undo(cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Undo, FaultError> {
         match note {
             ZoneNote::Group(note) => AsgSuspend::undo(cx, target, note).await,
-            ZoneNote::Node(_) => Ok(Undo::HealsItself("its instance stays terminated; its group replaces it".to_owned())),
+            ZoneNote::Node(_) => Ok(Undo::HealsItself),
         }
     }
 
