@@ -23,9 +23,9 @@ use crate::term::Terminal;
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a guard tries to take back what its dead runner left.
-const GUARD_MOST: Duration = Duration::from_secs(3600);
+const GUARD_MOST: Duration = Duration::from_hours(1);
 /// The longest that one of its tries may take: an API server that hangs must not hang it.
-const TRY_MOST: Duration = Duration::from_secs(600);
+const TRY_MOST: Duration = Duration::from_mins(10);
 /// The longest pause between two of its tries.
 const GUARD_PAUSE_MAX: Duration = Duration::from_secs(15);
 
@@ -147,7 +147,7 @@ impl Recover {
     /// Takes back what is left, and says what.
     pub(super) async fn run(&self, global: &Global, term: &mut Terminal, world: &World) -> Exit {
         if !self.guard {
-            return self.once(global, term, world, &mut true).await;
+            return Box::pin(self.once(global, term, world, &mut true)).await;
         }
         // Whoever ends a whole tree of processes asks politely first: this one stays as long as the runner does, and until its work is
         // done.
@@ -162,7 +162,8 @@ impl Recover {
         let mut pause = LOOK;
         let mut settled = false;
         loop {
-            let tried = tokio::time::timeout(TRY_MOST, self.once(global, term, world, &mut settled)).await;
+            let once = Box::pin(self.once(global, term, world, &mut settled));
+            let tried = tokio::time::timeout(TRY_MOST, once).await;
             let exit = tried.unwrap_or_else(|_| term.errored("a try took too long"));
             if exit == Exit::Passed || began.elapsed() > GUARD_MOST {
                 return exit;

@@ -223,7 +223,8 @@ impl RunVerb {
             signals: signals::listen(),
             refresh: Box::new(report::write_all),
         };
-        match run::run(request, move |event| listener.borrow_mut().on_event(event)).await {
+        let running = Box::pin(run::run(request, move |event| listener.borrow_mut().on_event(event)));
+        match running.await {
             Err(e) => (
                 term.borrow_mut()
                     .refused(&format!("the run record can't be written in {}: {e}", self.reports.display()), None),

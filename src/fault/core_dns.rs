@@ -37,7 +37,7 @@ use crate::record::Target;
 use crate::scalar::{Duration, Name, Percent};
 
 /// How long the controller may take to reach a number of replicas, and the pods that go to be silent.
-const SCALED_WITHIN: Time = Time::from_secs(60);
+const SCALED_WITHIN: Time = Time::from_mins(1);
 /// How long a changed ConfigMap may take to be in the pods that mount it: the kubelet's `syncFrequency` of a minute, which it
 /// stretches by up to a half.
 const MOUNTED_WITHIN: Time = Time::from_secs(90);

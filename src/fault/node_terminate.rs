@@ -314,7 +314,7 @@ impl NodeTerminate {
                 }
             }
             None if by_karpenter(instance) => {
-                resolution.undo.push(format!("none: Karpenter replaces {target} if its pods need it"))
+                resolution.undo.push(format!("none: Karpenter replaces {target} if its pods need it"));
             }
             None => {
                 resolution.undo.push(format!("none: {target} stays away"));

@@ -21,7 +21,7 @@ use crate::record::Target;
 use crate::scalar::Name;
 
 /// How long the controller may take to reach the number: it creates and deletes pods in growing batches, within seconds.
-const EFFECT_DEADLINE: Time = Time::from_secs(60);
+const EFFECT_DEADLINE: Time = Time::from_mins(1);
 /// What is changed and given back.
 const REPLICAS: Field = Field {
     fault: Scale::ABOUT.key,

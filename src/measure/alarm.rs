@@ -143,7 +143,7 @@ mod tests {
     use crate::probe::Outcome;
     use crate::scalar::Comparison;
 
-    const EVERY: Duration = Duration::from_secs(1_000 * 3_600);
+    const EVERY: Duration = Duration::from_hours(1000);
 
     fn alarm(tolerance: Tolerance) -> Alarm {
         let timeout = Duration::from_millis(500);

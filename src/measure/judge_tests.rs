@@ -169,7 +169,7 @@ fn a_window_judges_the_worst_of_it() {
         found.reason,
         "success was 40.00 %, below 50 % in the worst 10 s, from 46.0 s into the run: 600 of 1,000 failed (connect-refused 600)"
     );
-    let long = over(ratio(Comparison::AtLeast, 0.5), Duration::from_secs(60));
+    let long = over(ratio(Comparison::AtLeast, 0.5), Duration::from_mins(1));
     assert_eq!(
         during(&long, run(|script| script)).reason,
         "phase `during` lasted 40.0 s, shorter than the window of 60 s"

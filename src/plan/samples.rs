@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_phase_of_unknown_length_is_said_to_be() {
-        let over = Tolerance { over: Some(Duration::from_secs(60)), ..ratio(0.999) };
+        let over = Tolerance { over: Some(Duration::from_mins(1)), ..ratio(0.999) };
         let (checks, warnings) = checked(vec![(over, vec![Phase::During])], None);
         assert!(checks.is_empty());
         assert!(warnings[0].contains("`timing.during: 30s` or more"), "{}", warnings[0]);

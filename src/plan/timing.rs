@@ -10,13 +10,13 @@ use crate::record::Phase;
 use crate::spec::Experiment;
 
 /// How long *during* may last when the experiment does not say.
-pub const MAX_DURING: Duration = Duration::from_secs(15 * 60);
+pub const MAX_DURING: Duration = Duration::from_mins(15);
 
 /// Most requests that one run may plan: each is kept with its outcome and latency, so that memory bounds them.
 pub const MAX_REQUESTS: u64 = 5_000_000;
 
 /// How long an undo is tried again before a person is asked.
-pub const UNDO_BUDGET: Duration = Duration::from_secs(120);
+pub const UNDO_BUDGET: Duration = Duration::from_mins(2);
 
 /// How long the phases last, in milliseconds, and how many requests that makes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

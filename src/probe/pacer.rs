@@ -114,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn an_armed_instant_survives_a_dropped_wait_and_an_earlier_one_replaces_it() {
         let mut pacer = Pacer::real_time();
-        let far = Instant::now() + Duration::from_secs(3600);
+        let far = Instant::now() + Duration::from_hours(1);
         tokio::select! {
             biased;
             () = pacer.until(far) => panic!("an hour early"),

@@ -34,7 +34,7 @@ const LEAD: Duration = Duration::from_millis(20);
 /// Endpoints that are tried at the same time before anything is measured.
 const AT_ONCE: usize = 8;
 /// How long *during* may last when the experiment does not say.
-const DURING_MAX: Duration = Duration::from_secs(15 * 60);
+const DURING_MAX: Duration = Duration::from_mins(15);
 /// How long the last requests may take beyond the longest timeout.
 const DRAIN: Duration = Duration::from_secs(5);
 

@@ -107,10 +107,10 @@ impl Stage {
         let those = |wanted: &[Came]| -> Vec<&Act> {
             acts.iter().zip(&came).filter(|(_, came)| wanted.contains(came)).map(|(act, _)| act).collect()
         };
-        let (live, rest) = match whole {
-            true => (those(&[Came::Live]), those(&[Came::Blocked, Came::Not])),
-            // A part of the fault is not the fault: nothing is held.
-            false => (Vec::new(), acts.iter().collect()),
+        let (live, rest) = if whole {
+            (those(&[Came::Live]), those(&[Came::Blocked, Came::Not]))
+        } else {
+            (Vec::new(), acts.iter().collect())
         };
         let hold = async {
             // What nothing holds in place needs no waiting for.

@@ -31,7 +31,7 @@ const RENEW: Duration = Duration::from_secs(3);
 /// How often a foreign lease is looked at while it must show whether it lives.
 const LOOK: Duration = Duration::from_millis(500);
 /// A run that could not confirm its lease for this long gives up.
-pub const GIVE_UP: Duration = Duration::from_secs(60);
+pub const GIVE_UP: Duration = Duration::from_mins(1);
 
 /// Why the lease can't be had.
 #[derive(Debug, thiserror::Error)]

@@ -154,7 +154,7 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
         if let Err(e) = place.acquire(request.wall, false, waiting).await {
             Concluded::new(RunVerdict::Refused, refused(&e))
         } else {
-            let concluded = hold(request, &dir, &mut recorder, &place).await;
+            let concluded = Box::pin(hold(request, &dir, &mut recorder, &place)).await;
             if let Err(e) = place.release().await {
                 let text = format!("the lease could not be given back; it runs out by itself: {e}");
                 recorder.record(What::Warning { text });

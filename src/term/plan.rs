@@ -43,11 +43,11 @@ pub fn plan(plan: &Plan) -> String {
 
 fn permissions(plan: &Plan) -> String {
     let title = paint(STRONG, "permissions");
-    let mut text = format!("{title}  {} (`squall plan --rbac` writes them)", plural_of(plan.permissions.len(), "rule"));
+    let mut rules = plural_of(plan.permissions.len(), "rule") + " (`squall plan --rbac` writes them)";
     if !plan.cloud.is_empty() {
-        text += &format!(", {} of AWS (`squall plan --iam`)", plural_of(plan.cloud.len(), "action"));
+        rules = format!("{rules}, {} of AWS (`squall plan --iam`)", plural_of(plan.cloud.len(), "action"));
     }
-    text
+    format!("{title}  {rules}")
 }
 
 fn head(plan: &Plan) -> Vec<String> {

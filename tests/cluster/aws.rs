@@ -14,18 +14,22 @@ use crate::support::{Place, Ran, signal, workload};
 const AWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/cloud/aws.py");
 
 /// The AWS of the test bed, as it was laid out; put back afterwards.
-struct Cloud;
+struct Cloud {
+    bed: &'static str,
+    python: String,
+}
 
 impl Cloud {
     fn new() -> Self {
-        let cloud = Self;
+        let venv = std::fs::read_to_string("/run/squall-testbed/venv").expect("a test bed with a cloud");
+        let cloud = Self { bed: BED, python: format!("{}/bin/python", venv.trim()) };
         cloud.control(&["reset"]);
         cloud
     }
 
     /// What `testbed.sh cloud` prints.
     fn control(&self, arguments: &[&str]) -> String {
-        let output = Command::new("bash").arg(BED).arg("cloud").args(arguments).output().unwrap();
+        let output = Command::new("bash").arg(self.bed).arg("cloud").args(arguments).output().unwrap();
         assert!(output.status.success(), "cloud {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
@@ -34,10 +38,9 @@ impl Cloud {
         self.control(&["faults", &faults.to_string()]);
     }
 
-    /// What a call is answered with, or of it what the JMESPath expression picks.
+    /// What a call is answered with, or of it what the `JMESPath` expression picks.
     fn call(&self, service: &str, operation: &str, arguments: &Value, path: &str) -> Value {
-        let venv = std::fs::read_to_string("/run/squall-testbed/venv").unwrap();
-        let output = Command::new(format!("{}/bin/python", venv.trim()))
+        let output = Command::new(&self.python)
             .args([AWS, service, operation, &arguments.to_string(), &format!("[{path}]")])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .output()

@@ -140,7 +140,7 @@ async fn an_authority_file_without_a_certificate_is_a_mistake_and_not_data() {
 #[tokio::test]
 async fn a_certificate_that_expires_too_soon_has_a_class_of_its_own() {
     let port = secure().await;
-    let day = std::time::Duration::from_secs(24 * 3600);
+    let day = std::time::Duration::from_hours(24);
     // It is valid until 2126.
     for (days, ca, expected) in [
         (30, "ca.pem", Answer::Good),

@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// How long Linux keeps an entry whose SYN was not answered.
-const SYN_SENT: Duration = Duration::from_secs(120);
+const SYN_SENT: Duration = Duration::from_mins(2);
 
 /// When a connect timed out last, by where it went and the port that it came from (no more entries than there are ports), and when
 /// one to each address opened last.

@@ -9,9 +9,9 @@ use crate::spec::diagnostic::{Code, Diagnostic};
 use crate::spec::{Hypothesis, Timing};
 
 /// How long *during* may last when it is left out.
-const OPEN_END: Time = Time::from_secs(15 * 60);
+const OPEN_END: Time = Time::from_mins(15);
 /// Longest run.
-const LONGEST: Time = Time::from_secs(24 * 3600);
+const LONGEST: Time = Time::from_hours(24);
 
 pub(super) fn check(parts: &Parts<'_>, found: &mut Vec<Diagnostic>) {
     let Some(timing) = &parts.timing else { return };

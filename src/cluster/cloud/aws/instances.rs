@@ -27,7 +27,9 @@ impl Cloud {
                     call.send().await.map_err(failed("ec2:DescribeInstances"))
                 })
                 .await?;
-                found.extend(page.reservations().iter().flat_map(|r| r.instances()).map(instance));
+                found.extend(
+                    page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances).map(instance),
+                );
                 next = page.next_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
                 if next.is_none() {
                     break;
@@ -50,7 +52,10 @@ impl Cloud {
             call.send().await.map_err(failed("ec2:DescribeInstanceAttribute"))
         })
         .await?;
-        Ok(answer.disable_api_termination().and_then(|attribute| attribute.value()).unwrap_or_default())
+        Ok(answer
+            .disable_api_termination()
+            .and_then(aws_sdk_ec2::types::AttributeBooleanValue::value)
+            .unwrap_or_default())
     }
 
     /// Terminates one instance. With `power_loss` its operating system is not shut down first. One at a time: a single protected

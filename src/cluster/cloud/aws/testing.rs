@@ -84,7 +84,7 @@ impl FakeScaling {
             }
             "SuspendProcesses" => group.suspended.extend(listed("ScalingProcesses")),
             "ResumeProcesses" => {
-                group.suspended = group.suspended.difference(&listed("ScalingProcesses")).cloned().collect()
+                group.suspended = group.suspended.difference(&listed("ScalingProcesses")).cloned().collect();
             }
             "UpdateAutoScalingGroup" => {
                 group.subnets = fields["VPCZoneIdentifier"].split(',').map(ToOwned::to_owned).collect();

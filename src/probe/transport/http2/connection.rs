@@ -26,7 +26,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const STREAMS_AT_FIRST: usize = 100;
 /// How many abandoned requests a connection remembers, and for how long: so long their late answers are expected, and dropped.
 const ABANDONED_MAX: usize = 100_000;
-const ABANDONED_FOR: Duration = Duration::from_secs(60);
+const ABANDONED_FOR: Duration = Duration::from_mins(1);
 
 /// An open connection. Dropping it resets it, with all that is under way on it.
 pub(crate) struct Connection {
