@@ -96,6 +96,7 @@ lint: needs-build ## Formatting, clippy and rustdoc without warnings, shell scri
 	.ci/need $(LINT_NEEDS)
 	.ci/format --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --no-default-features --bin squall -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 	shellcheck $$(git ls-files '*.sh' .ci)
 

@@ -1,13 +1,5 @@
 //! What goes wrong with a call to the cloud, and which calls are worth another try.
 
-use std::time::Duration;
-
-/// Tries of one call.
-const ATTEMPTS: u32 = 8;
-/// Pause after the first failed try; doubles up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-
 /// Codes that say: later. The last three are Auto Scaling's for "this group is busy", which the SDK does not count as throttling.
 const LATER: [&str; 12] = [
     "RequestLimitExceeded",
@@ -83,26 +75,6 @@ impl CloudError {
     }
 }
 
-/// Calls up to [`ATTEMPTS`] times while the answer is a transient error, with a growing pause between: some twenty seconds in all,
-/// because the services throttle a whole account at a time and others drain the same bucket.
-pub(super) async fn again<T, F>(mut call: impl FnMut() -> F) -> Result<T, CloudError>
-where
-    F: Future<Output = Result<T, CloudError>>,
-{
-    let mut pause = FIRST_PAUSE;
-    let mut attempt = 1;
-    loop {
-        match call().await {
-            Err(e) if e.is_transient() && attempt < ATTEMPTS => {
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
-                attempt += 1;
-            }
-            answer => return answer,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,25 +103,5 @@ mod tests {
         assert!(silent.is_transient());
         assert!(!CloudError { unsent: true, ..silent }.is_transient(), "what the leash holds back stays held back");
         assert_eq!(error("Throttling", 400).to_string(), "autoscaling:SuspendProcesses: Throttling: Rate exceeded");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn tries_again_while_there_is_hope() {
-        let began = tokio::time::Instant::now();
-        let mut tries = 0;
-        let answer = again(|| {
-            tries += 1;
-            let answer = if tries < 4 { Err(error("Throttling", 400)) } else { Ok(tries) };
-            async move { answer }
-        });
-        assert_eq!(answer.await, Ok(4));
-        assert_eq!(began.elapsed().as_millis() / 10, (250 + 500 + 1000) / 10);
-        let mut tries = 0;
-        let answer: Result<(), _> = again(|| {
-            tries += 1;
-            async { Err(error("ValidationError", 400)) }
-        })
-        .await;
-        assert!(answer.is_err() && tries == 1);
     }
 }

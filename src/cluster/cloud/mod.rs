@@ -6,20 +6,23 @@
 #[cfg(not(feature = "aws"))]
 mod absent;
 #[cfg(feature = "aws")]
+mod again;
+#[cfg(feature = "aws")]
 mod aws;
 mod error;
+#[cfg(feature = "aws")]
 mod form;
 mod types;
 
 #[cfg(not(feature = "aws"))]
 pub use absent::Cloud;
 #[cfg(feature = "aws")]
+use again::again;
+#[cfg(feature = "aws")]
 pub use aws::Cloud;
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use aws::FakeScaling;
 pub use error::CloudError;
-#[cfg(feature = "aws")]
-use error::again;
 pub use types::{Activity, Group, Instance, Member, Subnet};
 
 /// What is asked for when a cloud is opened.
