@@ -52,7 +52,8 @@ impl Fault for AsgSuspend {
                   Launch is resumed, everything that is missing starts at once. No dry run exists for Auto Scaling, so the plan calls its permissions unverified.",
         effect: "the group itself says that the processes are suspended, and that it launches in no subnet of the zone",
         ending: "resumes what we suspended and adds back the subnets that we took out to whatever the list is by then; what others changed \
-                 meanwhile stays, is reported, and makes the run inconclusive. Whole again when the group has its wanted size in service on Ready nodes",
+                 meanwhile stays, is reported, and makes the run inconclusive. Whole again when the group has its wanted size in service on Ready nodes, \
+                 spread over its zones as evenly as before: giving AZRebalance back may move instances once more",
         undoable: true,
         refusable: false,
     };
@@ -140,8 +141,8 @@ impl Fault for AsgSuspend {
         hold::left(cluster, Self::ABOUT.key).await
     }
 
-    async fn healed(cx: &Acting<'_>, target: &Target, _: &HoldNote) -> Result<Heal, FaultError> {
-        hold::whole(cx, opened(cx.cluster)?, target, None).await
+    async fn healed(cx: &Acting<'_>, target: &Target, note: &HoldNote) -> Result<Heal, FaultError> {
+        hold::settled(cx, opened(cx.cluster)?, target, note).await
     }
 }
 

@@ -307,10 +307,10 @@ impl NodeTerminate {
                 let group =
                     cloud.group(name).await.map_err(|e| Refusal::new(format!("can't read group `{name}`: {e}")))?;
                 let stopped: BTreeSet<String> = group.map(|group| group.suspended).unwrap_or_default();
-                if stopped.contains("Launch") {
-                    resolution
-                        .warnings
-                        .push(format!("group `{name}` has Launch suspended: nothing will replace {target}"));
+                let needed = ["Launch", "Terminate", "HealthCheck", "ReplaceUnhealthy"];
+                for process in needed.into_iter().filter(|process| stopped.contains(*process)) {
+                    let text = format!("group `{name}` has {process} suspended: without it nothing replaces {target}");
+                    resolution.warnings.push(text);
                 }
             }
             None if by_karpenter(instance) => {

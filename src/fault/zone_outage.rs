@@ -61,8 +61,8 @@ impl Fault for ZoneOutage {
                   and launch what is missing.\n\n\
                   Needs `limits.nodes` and `limits.groups`. Refused are the last zone with a node that can run pods, and one on whose nodes every ready pod of \
                   the cluster's DNS is, unless `allowLast: true`; a zone with Karpenter's nodes; the zone of the runner's own node. Protected instances stay, and are named.\n\n\
-                  What it cannot do: volumes of the zone are as gone as its machines are, and come back only with new ones; what else the zone had (load balancers, NAT \
-                  gateways, databases) goes on.",
+                  What it cannot do: cut the zone's network. Volumes of the zone stay, but only an instance in it can use them, so that a pod with such a volume \
+                  stays Pending until the zone is back; nothing predicts that. What else the zone has (load balancers, NAT gateways, databases) goes on.",
         effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready",
         ending: "the groups are given back as `asgSuspend` does it; the instances stay terminated. Whole again when every group has its wanted size in service on Ready nodes",
         undoable: true,

@@ -130,9 +130,12 @@ fn targets(report: &Report, next: &mut Vec<Advice>) {
         }
         if touched.heal.as_ref().is_some_and(|h| !h.healed) {
             let object = target.owner.clone().unwrap_or_else(|| target.to_string());
-            let command = match target.namespace.as_str() {
-                "" => format!("kubectl describe {object}"),
-                namespace => format!("kubectl --namespace {namespace} describe {object}"),
+            let command = match (object.strip_prefix("group/"), target.namespace.as_str()) {
+                (Some(group), _) => {
+                    format!("aws autoscaling describe-scaling-activities --auto-scaling-group-name {group}")
+                }
+                (None, "") => format!("kubectl describe {object}"),
+                (None, namespace) => format!("kubectl --namespace {namespace} describe {object}"),
             };
             say(next, format!("{object} had not come back when the run ended:"), Some(command));
         }

@@ -96,6 +96,16 @@ fn limits(plan: &Plan) -> String {
     if limits.namespaces.is_empty() { counts } else { format!("{counts} in {}", limits.namespaces.join(", ")) }
 }
 
+/// What a step's targets are called.
+fn noun(step: &PlannedStep) -> String {
+    match step.targets.first() {
+        Some(first) if step.targets.iter().any(|target| target.kind != first.kind) => "targets".to_owned(),
+        Some(first) if step.of == 1 => first.kind.clone(),
+        Some(first) => format!("{}s", first.kind),
+        None => "targets".to_owned(),
+    }
+}
+
 fn step_lines(step: &PlannedStep) -> Vec<String> {
     let hold = step.hold_ms.map(|ms| format!(", held for {}", duration(micros(ms)))).unwrap_or_default();
     let name = paint(STRONG, &step.name);
@@ -105,10 +115,7 @@ fn step_lines(step: &PlannedStep) -> Vec<String> {
         duration(micros(step.at_ms)),
         step.targets.len(),
         step.of,
-        step.targets.first().map_or_else(
-            || "targets".to_owned(),
-            |t| if step.of == 1 { t.kind.clone() } else { format!("{}s", t.kind) }
-        ),
+        noun(step),
     )];
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     for (i, target) in step.targets.iter().enumerate() {

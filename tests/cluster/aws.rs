@@ -350,7 +350,7 @@ fn a_protected_instance_is_passed_over_and_never_unprotected() {
 fn a_lost_zone_stays_lost_until_its_groups_are_given_back() {
     let (cloud, place) = (Cloud::new(), Place::new("zone"));
     place.deploy("web", 4, &["--drain=2s"], "/readyz");
-    cloud.suspend("workers-multi", "HealthCheck");
+    cloud.suspend("workers-multi", "AlarmNotification");
     let step = "for: 25s\n      zoneOutage: {zone: us-east-1c}";
     let text = experiment(&place, step, "  limits: {nodes: 2, groups: 2}\n");
     let child = place.start(&text, "\"type\":\"effect\"");
@@ -372,7 +372,7 @@ fn a_lost_zone_stays_lost_until_its_groups_are_given_back() {
     let killed = nodes.iter().map(|event| instant(event, "sent")).min().unwrap();
     assert!(held <= killed, "the first instance went before the last group was held");
     assert_eq!(cloud.suspended("workers-c"), names(&[]));
-    assert_eq!(cloud.suspended("workers-multi"), names(&["HealthCheck"]));
+    assert_eq!(cloud.suspended("workers-multi"), names(&["AlarmNotification"]));
     cloud.assert_unmarked();
     cloud.control(&["wait", "90"]);
     place.assert_clean();

@@ -23,9 +23,13 @@ fn a_run_survives_an_api_server_that_is_gone_for_ten_seconds_and_says_what_it_co
     let step =
         format!("for: 50s\n      scale: {{workload: deployment/web, namespace: {}, replicas: 2}}", place.namespace);
     let rest = "  timing: {before: 4s, after: 8s, heal: 60s}\n  limits: {pods: 1}\n";
-    // Meanwhile nothing is asked of the service: kube-proxy too has been blind, and sends new connections to the pod that is gone until
-    // its own watch is back.
-    let hypotheses = ["{probe: web, tolerance: success >= 95%, when: [before, after]}"];
+    // Of the service nothing is asked but that it is back: kube-proxy has been blind too, and sent new connections to the pod that is
+    // gone until its own watch was back; what connection tracking knows of it stays for two minutes more.
+    let back = format!(
+        "{{object: deployment/web, namespace: {}, tolerance: \"status.readyReplicas >= 3\", when: [after]}}",
+        place.namespace
+    );
+    let hypotheses = ["{probe: web, tolerance: success >= 95%, when: [before]}", back.as_str()];
     let child = place.start(&experiment(&place, &hypotheses, &step, rest), "\"type\":\"injected\"");
     bed("api-stop");
     std::thread::sleep(Duration::from_secs(10));

@@ -16,6 +16,7 @@ impl Cloud {
     /// # Errors
     ///
     /// Always.
+    #[expect(clippy::unused_async, reason = "the same signature as with the SDK")]
     pub async fn connect(_: &Wanted, _: Ledger, _: Leash) -> Result<Self, ConnectError> {
         Err(ConnectError::new(
             "this binary was built without AWS, and the experiment acts on an AWS account",

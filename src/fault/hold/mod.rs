@@ -84,6 +84,9 @@ pub struct HoldNote {
     pub(super) subnets: BTreeSet<String>,
     /// Its wanted size before.
     pub(super) desired: i64,
+    /// Whether its instances were spread evenly over its zones before, so that they will be again.
+    #[serde(default)]
+    pub(super) even: bool,
 }
 
 /// What holding a group comes to, and why it is done so.
@@ -107,6 +110,7 @@ pub(super) fn decide(
         remove,
         subnets: group.subnets.clone(),
         desired: group.desired,
+        even: uneven(group).is_none(),
     };
     let wanted = || processes.iter().map(|process| process.name().to_owned()).collect::<BTreeSet<_>>();
     let Some(zone) = zone else {
@@ -360,6 +364,34 @@ pub(super) async fn whole(
     )))
 }
 
+/// The same of a group that was held. When AZRebalance is given back it may move instances between zones once more, which is the end
+/// of the disturbance and not the time after it.
+pub(super) async fn settled(
+    cx: &Acting<'_>,
+    cloud: &Cloud,
+    target: &Target,
+    note: &HoldNote,
+) -> Result<Heal, FaultError> {
+    let heal = whole(cx, cloud, target, None).await?;
+    if !note.even || note.remove.is_empty() || !matches!(heal, Heal::Healed(_)) {
+        return Ok(heal);
+    }
+    let group = current(cloud, target).await?.filter(|group| !group.suspended.contains(Process::AzRebalance.name()));
+    Ok(match group.as_ref().and_then(uneven) {
+        Some(zones) => Heal::NotYet(format!("group {} has its instances spread unevenly: {zones}", target.name)),
+        None => heal,
+    })
+}
+
+/// How many instances are in service in each zone, where two zones differ by more than one.
+fn uneven(group: &Group) -> Option<String> {
+    let of = |zone: &String| group.members.iter().filter(|m| m.zone == *zone && m.lifecycle == "InService").count();
+    let counts: Vec<(&String, usize)> = group.zones.iter().map(|zone| (zone, of(zone))).collect();
+    let (most, fewest) = (counts.iter().map(|c| c.1).max()?, counts.iter().map(|c| c.1).min()?);
+    let words = || counts.iter().map(|(zone, count)| format!("{count} in {zone}")).collect::<Vec<_>>().join(", ");
+    (most > fewest + 1).then(words)
+}
+
 /// Undo notes on the cluster's groups, of any run.
 pub(super) async fn left(cluster: &Cluster, fault: &str) -> Result<Vec<Left>, FaultError> {
     let Some(cloud) = cluster.cloud() else { return Ok(Vec::new()) };
@@ -372,6 +404,7 @@ pub(super) async fn left(cluster: &Cluster, fault: &str) -> Result<Vec<Left>, Fa
             subnets: group.subnets.union(&mark.subnets).cloned().collect(),
             remove: mark.subnets,
             desired: group.desired,
+            even: false,
         };
         Some(Left {
             run: mark.run,

@@ -62,6 +62,18 @@ fn what_can_not_be_held_in_one_zone_is_refused() {
 }
 
 #[test]
+fn zones_are_uneven_when_two_differ_by_more_than_one() {
+    let of = |zones: &[&str]| {
+        let member =
+            |zone: &&str| Member { zone: (*zone).to_owned(), lifecycle: "InService".into(), ..Member::default() };
+        uneven(&Group { members: zones.iter().map(member).collect(), ..group(&["a", "b"]) })
+    };
+    assert_eq!(of(&["a", "b", "b"]), None);
+    assert_eq!(of(&["b", "b"]), Some("0 in a, 2 in b".into()));
+    assert_eq!(of(&[]), None);
+}
+
+#[test]
 fn the_note_survives_its_tags() {
     let mark = Mark {
         run: "20260131-142501-web-3f9c".into(),
