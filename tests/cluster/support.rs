@@ -190,8 +190,15 @@ impl Place {
         };
         let mut declared: BTreeSet<Rule> = plan["permissions"].as_array().into_iter().flatten().map(rule).collect();
         declared.extend(plan["cloud"].as_array().into_iter().flatten().map(of_cloud));
-        // Nobody needs leave to ask who he is.
-        declared.insert(("GetCallerIdentity".to_owned(), "sts.amazonaws.com".to_owned(), String::new(), String::new()));
+        if plan["cloud"].is_array() {
+            // Nobody needs leave to ask who he is.
+            declared.insert((
+                "GetCallerIdentity".to_owned(),
+                "sts.amazonaws.com".to_owned(),
+                String::new(),
+                String::new(),
+            ));
+        }
         declared
     }
 
