@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 const AWS: &str = ".amazonaws.com";
 
 /// One call.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Call {
     /// RBAC verb: `get`, `list`, `watch`, `create`, `update`, `patch`, `delete`, `deletecollection`; of a call to AWS its action.
     pub verb: String,

@@ -99,6 +99,15 @@ impl Ledger {
         inner.failure.take().or(dropped)
     }
 
+    /// Whether one of the calls that wait for a record was of this kind and allowed: answered with success, or as a dry run with "it
+    /// would have been done", which AWS says with 412.
+    #[must_use]
+    pub fn has_been_allowed(&self, group: &str, verb: &str) -> bool {
+        let allowed = |made: &Made| made.status == Some(200) || (made.call.dry_run && made.status == Some(412));
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.waiting.iter().any(|made| made.call.group == group && made.call.verb == verb && allowed(made))
+    }
+
     fn attach(&self, sink: Sink) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.sink = Some(sink);
@@ -107,7 +116,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn record(&self, made: Made) {
+    pub(crate) fn record(&self, made: Made) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.sink.is_some() {
             inner.write(&made);

@@ -97,15 +97,11 @@ impl Fault for AsgSuspend {
     }
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
-        let cloud = cloud(cx.cluster)?;
-        let (chosen, of) = self.groups.choose(cx).await?;
-        if let Some(zone) = &self.zone {
-            refuse_karpenter(cx.cluster, zone).await?;
-        }
-        let mut resolution = Resolution { of, ..Resolution::default() };
-        for group in &chosen {
-            let strategy = self.strategy(cloud, group).await?;
-            describe(cloud, group, &strategy, &mut resolution).await?;
+        let resolution = self.plan(cx).await?;
+        // What gives nothing back takes nothing: the run would be green over what somebody else did.
+        if resolution.undo.is_empty() {
+            return Err(Refusal::new("everything that this step would suspend is suspended already")
+                .hint("resume it first, if it is not meant to be, or choose other groups or processes"));
         }
         Ok(resolution)
     }
@@ -147,6 +143,21 @@ impl Fault for AsgSuspend {
 }
 
 impl AsgSuspend {
+    /// What holding the groups comes to, whether or not somebody else holds them already.
+    pub(super) async fn plan(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
+        let cloud = cloud(cx.cluster)?;
+        let (chosen, of) = self.groups.choose(cx).await?;
+        if let Some(zone) = &self.zone {
+            refuse_karpenter(cx.cluster, zone).await?;
+        }
+        let mut resolution = Resolution { of, ..Resolution::default() };
+        for group in &chosen {
+            let strategy = self.strategy(cloud, group).await?;
+            describe(cloud, group, &strategy, &mut resolution).await?;
+        }
+        Ok(resolution)
+    }
+
     async fn strategy(&self, cloud: &Cloud, group: &Group) -> Result<Strategy, Refusal> {
         let subnets = if self.zone.is_some() && group.zones.len() > 1 {
             let ids: Vec<String> = group.subnets.iter().cloned().collect();

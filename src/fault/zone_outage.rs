@@ -111,7 +111,7 @@ impl Fault for ZoneOutage {
     }
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
-        let mut whole = self.hold().resolve(cx).await?;
+        let mut whole = self.hold().plan(cx).await?;
         let nodes = self.kill().resolve(cx).await?;
         whole.of += nodes.of;
         whole.targets.extend(nodes.targets);

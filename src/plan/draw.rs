@@ -106,7 +106,7 @@ pub async fn draw(
     plan.samples = checks;
     plan.warnings.extend(warnings);
     permit(&mut plan, experiment, cluster, options).await;
-    plan.cloud = iam::needed(experiment, cluster.id().aws.as_ref(), &plan.steps);
+    plan.cloud = iam::needed(experiment, cluster, &plan.steps);
     plan.warnings.extend(unverified(&plan.cloud));
     plan.refusals.extend(cluster.expiry().and_then(|expiry| outlived(expiry, &plan.timing, options.wall)));
     tidy(&mut plan);
@@ -261,12 +261,12 @@ fn outlived(expiry: &Expiry, timing: &PlannedTiming, wall: jiff::Timestamp) -> O
     Some(refusal.hint("log in again for longer, or make the run shorter").into())
 }
 
-/// Actions of which no dry run could say whether they are allowed.
+/// Actions that neither a call of the plan's own nor a dry run has shown to be allowed.
 fn unverified(rules: &[CloudRule]) -> Option<String> {
     let actions: Vec<&str> = rules.iter().filter(|rule| !rule.verified).map(|rule| rule.action.as_str()).collect();
     let text = || {
         format!(
-            "unverified: nothing can tell beforehand whether these are allowed, for Auto Scaling has no dry run: {}",
+            "unverified: nothing has told yet whether these are allowed (Auto Scaling has no dry run): {}",
             actions.join(", ")
         )
     };

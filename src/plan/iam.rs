@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{Plan, PlannedStep};
+use crate::cluster::Cluster;
 use crate::fault::CloudScope;
 use crate::record::AwsId;
 use crate::spec::Experiment;
@@ -27,9 +28,9 @@ pub struct CloudRule {
     pub verified: bool,
 }
 
-/// What a run of this experiment calls of AWS, each action once. `steps` are the resolved ones.
-pub(super) fn needed(experiment: &Experiment, aws: Option<&AwsId>, steps: &[PlannedStep]) -> Vec<CloudRule> {
-    let Some(aws) = aws else { return Vec::new() };
+/// What a run of this experiment calls of AWS, each action once. `steps` are the resolved ones, and `cluster` the one that resolved them.
+pub(super) fn needed(experiment: &Experiment, cluster: &Cluster, steps: &[PlannedStep]) -> Vec<CloudRule> {
+    let Some(aws) = &cluster.id().aws else { return Vec::new() };
     let mut rules: BTreeMap<&str, CloudRule> = BTreeMap::new();
     for step in &experiment.spec.method {
         let planned = steps.iter().find(|planned| planned.name == step.name.as_str());
@@ -38,7 +39,7 @@ pub(super) fn needed(experiment: &Experiment, aws: Option<&AwsId>, steps: &[Plan
                 action: permission.action.to_owned(),
                 resources: BTreeSet::new(),
                 why: permission.why.to_owned(),
-                verified: permission.on == CloudScope::All || permission.action.starts_with("ec2:"),
+                verified: was_allowed(cluster, permission.action),
             });
             rule.resources.extend(resources(permission.on, aws, planned));
             if !rule.why.split("; ").any(|why| why == permission.why) {
@@ -47,6 +48,13 @@ pub(super) fn needed(experiment: &Experiment, aws: Option<&AwsId>, steps: &[Plan
         }
     }
     rules.into_values().collect()
+}
+
+/// Whether the plan itself has made the call, or its dry run, and was let.
+fn was_allowed(cluster: &Cluster, action: &str) -> bool {
+    action
+        .split_once(':')
+        .is_some_and(|(service, action)| cluster.ledger().has_been_allowed(&format!("{service}.amazonaws.com"), action))
 }
 
 fn resources(on: CloudScope, aws: &AwsId, planned: Option<&PlannedStep>) -> Vec<String> {
@@ -111,11 +119,12 @@ fn condition(rule: &CloudRule, aws: Option<&AwsId>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{Call, Made};
     use crate::plan::tests::{experiment, pod, step};
     use crate::record::Target;
 
-    #[test]
-    fn a_policy_names_the_plans_groups_and_nothing_wider() {
+    #[tokio::test]
+    async fn a_policy_names_the_plans_groups_and_nothing_wider() {
         let held = r#"[{"name": "h", "asgSuspend": {"groups": {"names": ["workers-a"]}, "processes": ["Launch"]}}]"#;
         let aws = AwsId {
             account: "123456789012".into(),
@@ -127,10 +136,24 @@ mod tests {
         let group = Target { kind: "group".into(), namespace: String::new(), ..pod("", "workers-a") };
         let steps = vec![step("h", 0, vec![group])];
         let mut plan = crate::plan::tests::plan(steps.clone());
-        plan.cloud = needed(&experiment(held), Some(&aws), &steps);
         plan.cluster.aws = Some(aws);
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::empty()))
+        });
+        let cluster = Cluster::new(kube::Client::new(service, "default"), plan.cluster.clone());
+        let made = |verb: &str, status| {
+            let call = Call { group: "autoscaling.amazonaws.com".into(), verb: verb.into(), ..Call::default() };
+            let now = tokio::time::Instant::now();
+            cluster.ledger().record(Made { call, sent: now, ended: now, status: Some(status) });
+        };
+        made("DescribeAutoScalingGroups", 200);
+        made("DescribeInstanceRefreshes", 200);
+        made("DescribeScalingActivities", 403);
+        plan.cloud = needed(&experiment(held), &cluster, &steps);
         insta::assert_snapshot!(iam(&plan));
         let unverified: Vec<&str> = plan.cloud.iter().filter(|r| !r.verified).map(|r| r.action.as_str()).collect();
-        assert_eq!(unverified.len(), 4, "{unverified:?}");
+        // Four changes, and a read that was refused.
+        assert_eq!(unverified.len(), 5, "{unverified:?}");
+        assert!(unverified.contains(&"autoscaling:DescribeScalingActivities"));
     }
 }

@@ -163,6 +163,10 @@ fn a_held_zone_is_given_back_as_a_set_and_what_others_did_stays() {
     assert_eq!(cloud.subnets("workers-multi"), all);
     assert_eq!(cloud.suspended("workers-multi"), names(&["HealthCheck"]), "it was suspended by somebody else");
     assert_eq!(cloud.suspended("workers-a"), names(&["Launch"]), "it was suspended before us");
+    // Alone, it leaves nothing to do: a run of it would be green over somebody else's work.
+    let idle = "asgSuspend: {groups: {names: [workers-a]}, processes: [Launch]}";
+    place.write("idle.yaml", &experiment(&place, idle, TWO_GROUPS));
+    place.squall(&["run", "idle.yaml"]).exits(3).says("suspended already");
     cloud.assert_unmarked();
     place.assert_clean();
 }
