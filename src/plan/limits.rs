@@ -1,8 +1,8 @@
 //! What a run may touch at most, and the count that holds it there: checked in the plan, and again at every mutation.
 //!
 //! A run's own limits stand in the experiment. The cluster's stand in the ConfigMap `limits` of the state namespace, whose keys are
-//! `protectedNamespaces` (comma-separated), `maxPods` (a number) and `halt` (`true` or `false`). A key that is none of these is
-//! refused: a misspelt limit must not pass for no limit.
+//! `protectedNamespaces` (comma-separated), `maxPods`, `maxNodes`, `maxGroups` (numbers) and `halt` (`true` or `false`). A key that is
+//! none of these is refused: a misspelt limit must not pass for no limit.
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +46,12 @@ pub struct ClusterLimits {
     pub protected_namespaces: Vec<String>,
     /// Most pods that one run may take away.
     pub max_pods: Option<usize>,
+    /// Most nodes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_nodes: Option<usize>,
+    /// Most Auto Scaling groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_groups: Option<usize>,
     /// Whether every run is stopped and none may start.
     pub halt: bool,
 }
@@ -68,11 +74,18 @@ impl ClusterLimits {
                     limits.protected_namespaces = names.map(ToOwned::to_owned).collect();
                     limits.protected_namespaces.sort();
                 }
-                "maxPods" => limits.max_pods = Some(value.parse().map_err(|_| wrong("a whole number"))?),
+                "maxPods" | "maxNodes" | "maxGroups" => {
+                    let most = Some(value.parse().map_err(|_| wrong("a whole number"))?);
+                    match key.as_str() {
+                        "maxPods" => limits.max_pods = most,
+                        "maxNodes" => limits.max_nodes = most,
+                        _ => limits.max_groups = most,
+                    }
+                }
                 "halt" => limits.halt = value.parse().map_err(|_| wrong("`true` or `false`"))?,
                 other => {
                     return Err(Refusal::new(format!("ConfigMap `{LIMITS}` has an unknown key: `{other}`"))
-                        .hint("it may have `protectedNamespaces`, `maxPods` and `halt`"));
+                        .hint("it may have `protectedNamespaces`, `maxPods`, `maxNodes`, `maxGroups` and `halt`"));
                 }
             }
         }
@@ -322,10 +335,7 @@ impl Allowance {
         let uid = &target.uid;
         let pods = pods_of(step, target).max(self.taken.get(uid).copied().unwrap_or(0));
         let others: usize = self.taken.iter().filter(|(taken, _)| *taken != uid).map(|(_, pods)| pods).sum();
-        let (limit, whose) = match self.limits.cluster.max_pods {
-            Some(most) if most < self.limits.pods => (most, format!("`maxPods` in the ConfigMap `{LIMITS}`")),
-            _ => (self.limits.pods, "`limits.pods`".to_owned()),
-        };
+        let (limit, whose) = lower((self.limits.pods, "pods"), (self.limits.cluster.max_pods, "maxPods"));
         if others + pods > limit {
             return Err(Refusal::new(format!(
                 "the run would take away {} pods, more than {whose} allows: {limit}",
@@ -333,21 +343,30 @@ impl Allowance {
             ))
             .hint("choose fewer targets, or raise the limit"));
         }
-        let (set, limit, key) = match target.kind.as_str() {
-            "node" => (&mut self.nodes, self.limits.nodes, "nodes"),
-            "group" => (&mut self.groups, self.limits.groups, "groups"),
+        let cluster = &self.limits.cluster;
+        let (set, (limit, whose)) = match target.kind.as_str() {
+            "node" => (&mut self.nodes, lower((self.limits.nodes, "nodes"), (cluster.max_nodes, "maxNodes"))),
+            "group" => (&mut self.groups, lower((self.limits.groups, "groups"), (cluster.max_groups, "maxGroups"))),
             _ => {
                 self.taken.insert(uid.clone(), pods);
                 return Ok(());
             }
         };
         if !set.contains(uid) && set.len() >= limit {
-            return Err(Refusal::new(format!("step `{}` goes beyond `limits.{key}`: {limit}", step.name))
-                .hint(format!("{target} is one too many; choose fewer targets, or raise `limits.{key}`")));
+            return Err(Refusal::new(format!("step `{}` goes beyond {whose}: {limit}", step.name))
+                .hint(format!("{target} is one too many; choose fewer targets, or raise the limit")));
         }
         set.insert(uid.clone());
         self.taken.insert(uid.clone(), pods);
         Ok(())
+    }
+}
+
+/// The lower one of the run's own limit and the cluster's, with its name.
+fn lower((own, key): (usize, &str), (cluster, cluster_key): (Option<usize>, &str)) -> (usize, String) {
+    match cluster {
+        Some(most) if most < own => (most, format!("`{cluster_key}` in the ConfigMap `{LIMITS}`")),
+        _ => (own, format!("`limits.{key}`")),
     }
 }
 

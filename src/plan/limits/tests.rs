@@ -51,13 +51,21 @@ fn counts_each_object_once() {
 
 #[test]
 fn the_clusters_cap_is_the_lower_one() {
-    let mut limits = limited(r#"{"pods": 5}"#, 3);
-    limits.cluster.max_pods = Some(1);
-    let (plan, mut allowance) = allowance(vec![step("a", 0, vec![pod("shop", "web-1"), pod("shop", "web-2")])], limits);
-    let a = &plan.steps[0];
-    allowance.allows(a, &a.targets[0]).unwrap();
-    let refusal = allowance.allows(a, &a.targets[1]).unwrap_err();
-    assert!(refusal.message.contains("`maxPods`"), "{}", refusal.message);
+    let refusal = |of: [Target; 2], cap: fn(&mut ClusterLimits)| {
+        let mut limits = limited(r#"{"pods": 5, "nodes": 5, "groups": 5}"#, 3);
+        cap(&mut limits.cluster);
+        let (plan, mut allowance) = allowance(vec![step("a", 0, of.to_vec())], limits);
+        let a = &plan.steps[0];
+        allowance.allows(a, &a.targets[0]).unwrap();
+        allowance.allows(a, &a.targets[1]).unwrap_err().message
+    };
+    let two = |kind: &str| ["1", "2"].map(|name| Target { kind: kind.into(), ..pod("", name) });
+    let pods = refusal([pod("shop", "web-1"), pod("shop", "web-2")], |cluster| cluster.max_pods = Some(1));
+    assert!(pods.contains("`maxPods`"), "{pods}");
+    let nodes = refusal(two("node"), |cluster| cluster.max_nodes = Some(1));
+    assert!(nodes.contains("`maxNodes`"), "{nodes}");
+    let groups = refusal(two("group"), |cluster| cluster.max_groups = Some(1));
+    assert!(groups.contains("`maxGroups`"), "{groups}");
 }
 
 #[test]
@@ -179,6 +187,8 @@ fn reads_the_clusters_config_map() {
     assert_eq!(limits.protected_namespaces, ["bank", "pay"]);
     assert_eq!((limits.max_pods, limits.halt), (Some(3), true));
     assert!(read(&[("maxpods", "3")]).unwrap_err().message.contains("unknown key: `maxpods`"));
+    let limits = read(&[("maxNodes", "2"), ("maxGroups", "0")]).unwrap();
+    assert_eq!((limits.max_nodes, limits.max_groups, limits.max_pods), (Some(2), Some(0), None));
     assert!(read(&[("maxPods", "3 pods")]).unwrap_err().message.contains("a whole number: `3 pods`"));
     assert!(read(&[("halt", "yes")]).unwrap_err().message.contains("`true` or `false`"));
 }
