@@ -142,7 +142,9 @@ fn a_held_zone_is_given_back_as_a_set_and_what_others_did_stays() {
     cloud.suspend("workers-multi", "HealthCheck");
     let before = cloud.subnets("workers-multi");
 
-    let child = place.start(&experiment(&place, HOLD, TWO_GROUPS), "\"type\":\"effect\"");
+    // Long enough for somebody to do something meanwhile, on a busy machine too.
+    let hold = HOLD.replace("12s", "30s");
+    let child = place.start(&experiment(&place, &hold, TWO_GROUPS), "\"type\":\"effect\"");
     place.wait_for("both groups held", || place.events("effect").len() == 2);
     assert_eq!(cloud.suspended("workers-multi"), names(&["AZRebalance", "HealthCheck"]));
     let held = cloud.subnets("workers-multi");

@@ -6,51 +6,72 @@ use serde_json::{Value, json};
 
 use crate::support::Place;
 
-/// Every file of `experiments/` on the application of `make demo`. Phases are only as long as the samples need, and requests have
-/// the patience of a machine that carries the whole cluster too; everything else is as the file says.
+/// What these do is felt by every pod of the cluster, so that nothing else can be judged beside them.
+const FELT_BY_ALL: [&str; 4] = ["coreDns:", "nodeDrain:", "nodeTerminate:", "zoneOutage:"];
+
+/// Every file of `experiments/` on the application of `make demo`: first those whose faults stay within it, two at a time and each
+/// on one of its own, then the others in turn. Phases are only as long as the samples need, and requests have the patience of a machine that carries the
+/// whole cluster too; everything else is as the file says.
 #[test]
 #[ignore = "needs a cluster (make e2e)"]
 fn each_experiment_of_the_catalogue_passes_on_the_demo_application() {
-    let place = Place::new("catalogue");
-    let here = |text: &str| {
-        text.replace("namespace: shop", &format!("namespace: {}", place.namespace))
-            .replace("namespaces: [shop]", &format!("namespaces: [{}]", place.namespace))
-            .replace("web.shop.svc", &format!("web.{}.svc", place.namespace))
-    };
+    let mut files: Vec<_> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"))
+        .unwrap()
+        .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    files.sort();
+    let no_aws = std::env::var_os("AWS_ENDPOINT_URL").is_none();
+    if no_aws {
+        eprintln!("left out, because there is no AWS here: every experiment that needs it");
+        files.retain(|text| !text.contains("needs: aws"));
+    }
+    let (alone, beside): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|text| FELT_BY_ALL.iter().any(|fault| text.contains(fault)));
+    let mut faults = Vec::new();
+    // Two at a time: the machine carries the whole cluster too, and each of them measures.
+    for pair in beside.chunks(2) {
+        let run = |(number, text): (usize, &String)| passes(&demo(&format!("catalogue{number}")), text, "16s");
+        std::thread::scope(|scope| {
+            let runs: Vec<_> = pair.iter().enumerate().map(|one| scope.spawn(move || run(one))).collect();
+            faults.extend(runs.into_iter().flat_map(|run| run.join().unwrap()));
+        });
+    }
+    let place = demo("catalogue");
+    faults.extend(alone.iter().flat_map(|text| passes(&place, text, "10s")));
+
+    let wanted = squall::fault::CATALOGUE.iter().map(|about| about.key);
+    for key in wanted.filter(|key| !no_aws || !["asgSuspend", "nodeTerminate", "zoneOutage"].contains(key)) {
+        assert!(faults.iter().any(|fault| fault == key), "no experiment injects {key}");
+    }
+}
+
+/// The application of `make demo` in a namespace of this test.
+fn demo(name: &str) -> Place {
+    let place = Place::new(name);
     let demo = include_str!("../../deploy/demo.yaml");
     // The namespaces are there already, under this test's names.
     let objects: Vec<&str> = demo.split("---\n").filter(|object| !object.contains("kind: Namespace")).collect();
-    place.apply(&here(&objects.join("---\n")));
-    let mut files: Vec<_> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    files.sort();
-    let mut faults = Vec::new();
-    for file in files {
-        place.kubectl(&["-n", &place.namespace, "rollout", "status", "deployment/web", "--timeout=90s"]);
-        let text = std::fs::read_to_string(&file).unwrap();
-        let timing = "timing: {before: 20s, during: 60s, after: 30s}";
-        assert!(text.contains(timing), "{} has another timing", file.display());
-        if text.contains("needs: aws") && std::env::var_os("AWS_ENDPOINT_URL").is_none() {
-            eprintln!("left out, because there is no AWS here: {}", file.display());
-            continue;
-        }
-        let text = here(&text)
-            .replace(timing, "timing: {before: 16s, during: 35s, after: 16s}")
-            .replace("timeout: 500ms", "timeout: 2s");
-        place.run(&text).exits(0);
-        faults.extend(place.events("injected").iter().map(|injected| injected["fault"].as_str().unwrap().to_owned()));
-        place.assert_clean();
-    }
-    let all: Vec<&str> = squall::fault::CATALOGUE.iter().map(|about| about.key).collect();
-    for key in all {
-        let needs_aws = matches!(key, "asgSuspend" | "nodeTerminate" | "zoneOutage");
-        if needs_aws && std::env::var_os("AWS_ENDPOINT_URL").is_none() {
-            continue;
-        }
-        assert!(faults.iter().any(|fault| fault == key), "no experiment injects {key}");
-    }
+    place.apply(&here(&place, &objects.join("---\n")));
+    place
+}
+
+fn here(place: &Place, text: &str) -> String {
+    text.replace("namespace: shop", &format!("namespace: {}", place.namespace))
+        .replace("namespaces: [shop]", &format!("namespaces: [{}]", place.namespace))
+        .replace("web.shop.svc", &format!("web.{}.svc", place.namespace))
+}
+
+/// Runs an experiment, which must pass and leave nothing; returns the faults that it injected.
+fn passes(place: &Place, experiment: &str, steady: &str) -> Vec<String> {
+    place.kubectl(&["-n", &place.namespace, "rollout", "status", "deployment/web", "--timeout=90s"]);
+    let timing = "timing: {before: 20s, during: 60s, after: 30s}";
+    assert!(experiment.contains(timing), "it has another timing:\n{experiment}");
+    let text = here(place, experiment)
+        .replace(timing, &format!("timing: {{before: {steady}, during: 30s, after: {steady}}}"))
+        .replace("timeout: 500ms", "timeout: 2s");
+    place.run(&text).exits(0);
+    place.assert_clean();
+    place.events("injected").iter().map(|injected| injected["fault"].as_str().unwrap().to_owned()).collect()
 }
 
 /// Every instant at which a runner may die between the announcement of a fault and the end of its undo: each length of the log, with

@@ -278,7 +278,8 @@ impl Drop for Place {
             for arguments in [
                 &["-n", &self.namespace, "get", "pods,deployments,pdb,endpointslices", "-o", "wide"][..],
                 &["-n", &self.namespace, "get", "events", "--sort-by=.lastTimestamp"],
-                &["-n", &self.state, "get", "lease,configmaps", "-o", "yaml"],
+                &["-n", &self.state, "get", "lease", "-o", "yaml"],
+                &["-n", &self.state, "get", "configmaps", "-l", "squall.dev/run", "-o", "yaml"],
             ] {
                 let output = self.try_kubectl(arguments);
                 eprintln!("--- kubectl {arguments:?}\n{}", String::from_utf8_lossy(&output.stdout));
