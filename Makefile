@@ -77,6 +77,11 @@ bench-run: release ## Time whole runs beside Chaos Toolkit on the test bed, and 
 	@.ci/need go python3=python3-venv /usr/bin/time=time flock=util-linux
 	@benches/run/bench-run.sh "$(BED)" "$(CARGO_TARGET_DIR)/release/squall"
 
+.PHONY: bench-undo
+bench-undo: build ## Show what Squall and Chaos Toolkit leave behind after SIGINT and kill -9, into docs/benchmarks.md
+	@.ci/need go python3=python3-venv flock=util-linux
+	@benches/undo/bench-undo.sh "$(BED)" "$(CARGO_TARGET_DIR)/debug/squall"
+
 .PHONY: bench-truth
 bench-truth: needs-build ## Hold Squall and other load tools to a server whose troubles are known, and write docs/measuring.md
 	@.ci/need go python3 taskset=util-linux flock=util-linux

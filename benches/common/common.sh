@@ -20,3 +20,12 @@ lock() {
   exec 9>"$1/lock"
   flock --nonblock 9 || fail "another one is running on this machine: one at a time"
 }
+
+# environment PINS FOLDER: a Python environment of exactly what is pinned; made anew when that has changed.
+environment() {
+  cmp --silent "$1" "$2/requirements.txt" && return
+  rm -rf "$2"
+  python3 -m venv "$2"
+  "$2/bin/pip" install --quiet --disable-pip-version-check --requirement "$1"
+  cp "$1" "$2/requirements.txt"
+}

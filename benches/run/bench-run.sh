@@ -16,15 +16,6 @@ label=squall.dev/bench=run
 # Far more than it takes: some ten minutes.
 longest=40m
 
-# Whatever the pins are when the environment is used: it is made anew when they have changed.
-environment() {
-  cmp --silent "$here/requirements.txt" "$cache/venv/requirements.txt" && return
-  rm -rf "$cache/venv"
-  python3 -m venv "$cache/venv"
-  "$cache/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$here/requirements.txt"
-  cp "$here/requirements.txt" "$cache/venv/requirements.txt"
-}
-
 finish() {
   local code=$?
   trap '' INT TERM
@@ -46,7 +37,7 @@ stop() {
 
 [[ -x $squall ]] || fail "$squall is not there: \`make release\` builds it"
 lock "$cache"
-environment
+environment "$here/requirements.txt" "$cache/venv"
 
 there=0 brought='' work='' driver=''
 "$bed" status >/dev/null 2>&1 || there=$?

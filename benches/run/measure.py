@@ -8,7 +8,8 @@ import sys
 import time
 
 import page
-from bed import REPLICAS, Place, ReplicaWatch, kubectl, quiet
+from bed import REPLICAS, Place, ReplicaWatch, quiet
+from cluster import kubectl
 from machine import Failed, busy_cores, calm, facts, told
 from processes import end
 from tools import HERE, ChaosToolkit, Miscarried, Squall

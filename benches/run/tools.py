@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from bed import kubectl, wait_for
+from cluster import kubectl, wait_for
 from machine import Failed
 from processes import end
 
