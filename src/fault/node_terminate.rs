@@ -130,13 +130,8 @@ impl Fault for NodeTerminate {
     }
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
-        let cloud = cloud(cx.cluster)?;
-        let mut resolution = Resolution::default();
-        for found in self.choose(cx, cloud, &mut resolution).await? {
-            self.rehearse(cloud, &found).await?;
-            resolution.leaving.extend(lost_with(cx.cluster, &found.target.name).await?);
-            self.describe(cloud, found, &mut resolution).await?;
-        }
+        let (mut resolution, protected) = self.plan(cx).await?;
+        resolution.warnings.extend(protected.iter().map(|why| format!("{why}: skipped")));
         Ok(resolution)
     }
 
@@ -222,13 +217,28 @@ impl Fault for NodeTerminate {
 }
 
 impl NodeTerminate {
-    /// Chooses nodes whose instances may be terminated. A protected one is passed over for another that matches, as far as there are any.
+    /// What terminating the nodes comes to, and why each of those that are protected is passed over.
+    pub(super) async fn plan(&self, cx: &Planning<'_>) -> Result<(Resolution, Vec<String>), Refusal> {
+        let cloud = cloud(cx.cluster)?;
+        let mut resolution = Resolution::default();
+        let (chosen, protected) = self.choose(cx, cloud, &mut resolution).await?;
+        for found in chosen {
+            self.rehearse(cloud, &found).await?;
+            resolution.leaving.extend(lost_with(cx.cluster, &found.target.name).await?);
+            self.describe(cloud, found, &mut resolution).await?;
+        }
+        Ok((resolution, protected))
+    }
+
+    /// Chooses nodes whose instances may be terminated. A protected one is passed over for another that matches, as far as there are
+    /// any; also why each of those was.
     async fn choose(
         &self,
         cx: &Planning<'_>,
         cloud: &Cloud,
         resolution: &mut Resolution,
-    ) -> Result<Vec<Backed>, Refusal> {
+    ) -> Result<(Vec<Backed>, Vec<String>), Refusal> {
+        let mut skipped = Vec::new();
         let mut protected: BTreeSet<String> = BTreeSet::new();
         loop {
             let taken = cx.taken.union(&protected).cloned().collect();
@@ -249,7 +259,7 @@ impl NodeTerminate {
                     .map_err(|e| Refusal::new(format!("can't see whether {} is protected: {e}", backed.target)))?
                 {
                     Some(why) => {
-                        resolution.warnings.push(format!("{why}: skipped"));
+                        skipped.push(why);
                         protected.insert(backed.target.uid);
                     }
                     None => found.push(backed),
@@ -262,7 +272,7 @@ impl NodeTerminate {
                 return Err(Refusal::new("every node that matches is protected from termination")
                     .hint("protection is never taken away: choose other nodes"));
             }
-            return Ok(found);
+            return Ok((found, skipped));
         }
     }
 

@@ -28,6 +28,10 @@ pub struct ZoneOutage {
     /// Needed to take the last zone with a node that can run pods, or every node on which the cluster's DNS runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_last: bool,
+    /// Needed where instances in the zone are protected (termination protection, scale-in protection): they stay up, so that the zone is lost only
+    /// in part. Plan and record name them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_protected: bool,
 }
 
 /// How the machines of a zone end.
@@ -60,7 +64,8 @@ impl Fault for ZoneOutage {
                   node in the zone is terminated at once, as `nodeTerminate` does it; if one group can't be held, no instance is touched. After `for`, the groups are given back, \
                   and launch what is missing.\n\n\
                   Needs `limits.nodes` and `limits.groups`. Refused are the last zone with a node that can run pods, and one on whose nodes every ready pod of \
-                  the cluster's DNS is, unless `allowLast: true`; a zone with Karpenter's nodes; the zone of the runner's own node. Protected instances stay, and are named.\n\n\
+                  the cluster's DNS is, unless `allowLast: true`; a zone with Karpenter's nodes; the zone of the runner's own node. A zone of which a part stays up is not lost: where instances in it are \
+                  protected, the step is refused and names them. With `allowProtected: true` they stay up, which plan and record then say; protection is never taken away.\n\n\
                   What it cannot do: cut the zone's network. Volumes of the zone stay, but only an instance in it can use them, so that a pod with such a volume \
                   stays Pending until the zone is back; nothing predicts that. What else the zone has (load balancers, NAT gateways, databases) goes on.",
         effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready",
@@ -112,13 +117,17 @@ impl Fault for ZoneOutage {
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
         let mut whole = self.hold().plan(cx).await?;
-        let nodes = self.kill().resolve(cx).await?;
+        let (nodes, protected) = self.kill().plan(cx).await?;
+        if !self.allow_protected {
+            refuse_protected(&self.zone, &protected)?;
+        }
         whole.of += nodes.of;
         whole.targets.extend(nodes.targets);
         whole.leaving.extend(nodes.leaving);
         whole.calls.extend(nodes.calls);
         whole.undo.extend(nodes.undo);
         whole.warnings.extend(nodes.warnings);
+        whole.warnings.extend(protected.iter().map(|why| format!("{why}: it stays up")));
         Ok(whole)
     }
 
@@ -186,6 +195,16 @@ impl ZoneOutage {
     }
 }
 
+/// What is left up in a zone makes its outage a smaller one than was asked for.
+fn refuse_protected(zone: &str, protected: &[String]) -> Result<(), Refusal> {
+    if protected.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::new(format!("zone `{zone}` would stay up in part: {}", protected.join("; "))).hint(
+        "choose another zone, or write `allowProtected: true` if the outage may leave these up; protection is never taken away",
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -201,7 +220,20 @@ mod tests {
         let kill = json!({"nodes": {"zone": "us-east-1a", "all": true}, "mode": "shutdown"});
         assert_eq!(outage.kill(), serde_json::from_value(kill).unwrap());
         assert_eq!(outage.check(), []);
+        assert!(!outage.allow_protected, "what stays up has to be allowed in so many words");
         let wrong = ZoneOutage { zone: "../x".into(), ..outage }.check();
         assert_eq!((wrong[0].path.as_slice(), wrong.len()), (["zone"].as_slice(), 1));
+    }
+
+    #[test]
+    fn every_protected_instance_is_named_before_the_zone_is_refused() {
+        assert_eq!(refuse_protected("a", &[]), Ok(()));
+        let why = [
+            "instance i-1 of node/n1 has termination protection",
+            "instance i-2 of node/n2 is protected from scale-in by group g",
+        ];
+        let refusal = refuse_protected("a", &why.map(ToOwned::to_owned)).unwrap_err();
+        assert_eq!(refusal.message, format!("zone `a` would stay up in part: {}; {}", why[0], why[1]));
+        assert!(refusal.hint.unwrap().contains("`allowProtected: true`"));
     }
 }

@@ -333,10 +333,11 @@ fn a_protected_instance_is_passed_over_and_never_unprotected() {
     let ids = cloud.call("ec2", "describe_instances", &of_zone, "Reservations[].Instances[].InstanceId");
     let ids: Vec<&str> = ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
     assert_eq!(ids.len(), 2);
-    let protect = |id: &str| {
-        let arguments = json!({"InstanceId": id, "DisableApiTermination": {"Value": true}});
+    let set = |id: &str, protected: bool| {
+        let arguments = json!({"InstanceId": id, "DisableApiTermination": {"Value": protected}});
         cloud.call("ec2", "modify_instance_attribute", &arguments, "`0`");
     };
+    let (protect, unprotect) = (|id: &str| set(id, true), |id: &str| set(id, false));
     protect(ids[0]);
     let one = experiment(&place, "nodeTerminate: {nodes: {zone: us-east-1b}}", "  limits: {nodes: 1}\n");
     place.write("experiment.yaml", &one);
@@ -346,6 +347,16 @@ fn a_protected_instance_is_passed_over_and_never_unprotected() {
     }
     protect(ids[1]);
     place.squall(&["run", "experiment.yaml"]).exits(3).says("every node that matches is protected");
+    // A zone that stays up in part is not lost, unless that is meant.
+    unprotect(ids[1]);
+    let zone = experiment(&place, "for: 5s\n      zoneOutage: {zone: us-east-1b}", "  limits: {nodes: 2, groups: 2}\n");
+    place.write("experiment.yaml", &zone);
+    let refused = place.squall(&["run", "experiment.yaml"]).exits(3);
+    refused.says(&format!("zone `us-east-1b` would stay up in part: instance {} of", ids[0]));
+    place.write("experiment.yaml", &zone.replace("us-east-1b}", "us-east-1b, allowProtected: true}"));
+    let plan = place.squall(&["plan", "experiment.yaml"]).exits(0);
+    assert!(plan.stdout.contains("has termination protection: it stays up"), "{}", plan.stdout);
+    assert!(plan.stdout.contains(&format!("SkipOsShutdown {}", ids[1])), "{}", plan.stdout);
     let terminated =
         cloud.calls().iter().filter(|call| call["action"] == "TerminateInstances" && call["dry_run"] != true).count();
     assert_eq!(terminated, 0);
