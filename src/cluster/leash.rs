@@ -3,6 +3,7 @@
 //! Reads, access reviews and dry runs always pass. A change passes only if it was let: its own state by whoever keeps it, a plan's
 //! targets by the run, a log's targets by a recovery. It is told here, and never sent.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -48,26 +49,43 @@ pub struct OffLeash(pub(super) Call);
 
 /// What a client may change. Cheap to clone; clones share it. At first nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Leash(Arc<Mutex<Vec<Let>>>);
+pub struct Leash(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    lets: Vec<Let>,
+    /// Names that nobody can know beforehand, and what each stands for.
+    stands: BTreeMap<String, String>,
+}
 
 impl Leash {
     /// Lets these changes through from now on.
     pub fn let_through(&self, more: impl IntoIterator<Item = Let>) {
-        let mut lets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for one in more {
-            if !lets.contains(&one) {
-                lets.push(one);
+            if !inner.lets.contains(&one) {
+                inner.lets.push(one);
             }
         }
     }
 
     /// Lets nothing through any more: what one run was let is nothing to the next.
     pub fn shorten(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Inner::default();
+    }
+
+    /// From now on what may be done to `name` may be done to `other` too, a part of it that has a name of its own: AWS gives a subnet's
+    /// association with a network ACL a new one at each change.
+    pub fn stand_for(&self, other: &str, name: &str) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.stands.insert(other.to_owned(), name.to_owned());
     }
 
     pub(super) fn allows(&self, call: &Call) -> bool {
-        call.is_harmless() || self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|one| one.covers(call))
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let covered = |call: &Call| inner.lets.iter().any(|one| one.covers(call));
+        let stands_for = || inner.stands.get(&call.name).map(|name| Call { name: name.clone(), ..call.clone() });
+        call.is_harmless() || covered(call) || stands_for().is_some_and(|call| covered(&call))
     }
 }
 
@@ -154,6 +172,30 @@ mod tests {
         assert!(!leash.allows(&call("DELETE", "/api/v1/namespaces/shop/pods/web-2")), "shortened");
         assert!(leash.allows(&call("POST", "/api/v1/namespaces/shop/pods/web-1/eviction")));
         assert!(!leash.allows(&call("POST", "/api/v1/namespaces/shop/pods/web-2/eviction")));
+    }
+
+    #[test]
+    fn a_part_with_a_name_of_its_own_is_let_through_with_the_whole() {
+        let leash = Leash::default();
+        let call = |name: &str| Call {
+            verb: "ReplaceNetworkAclAssociation".into(),
+            group: "ec2.amazonaws.com".into(),
+            name: name.into(),
+            ..Call::default()
+        };
+        let subnet = Let {
+            verb: None,
+            group: None,
+            resource: String::new(),
+            namespace: String::new(),
+            name: Some("subnet-1".into()),
+        };
+        leash.let_through([subnet]);
+        leash.stand_for("aclassoc-1", "subnet-1");
+        leash.stand_for("aclassoc-2", "subnet-2");
+        assert!(leash.allows(&call("aclassoc-1")));
+        assert!(!leash.allows(&call("aclassoc-2")), "nobody let anything be done to its subnet");
+        assert!(!leash.allows(&call("aclassoc-3")));
     }
 
     #[test]

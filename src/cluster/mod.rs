@@ -9,9 +9,9 @@ mod leash;
 mod ledger;
 
 pub use call::Call;
+pub use cloud::{Activity, Cloud, CloudError, Group, Instance, Interface, Member, NetworkAcl, Subnet, Wanted};
 #[cfg(all(test, feature = "aws"))]
-pub(crate) use cloud::FakeScaling;
-pub use cloud::{Activity, Cloud, CloudError, Group, Instance, Member, Subnet, Wanted};
+pub(crate) use cloud::{FakeAcls, FakeScaling};
 pub use connect::{ConnectError, Connection, connect};
 pub use credentials::Expiry;
 pub use error::{explain, is_transient, status_of};

@@ -34,6 +34,9 @@ pub struct AsgSuspend {
     /// zone's subnets taken out instead.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// Processes suspended besides, for the whole of each group: how a fault that is built on this one keeps a group from ending what it did.
+    #[serde(skip)]
+    pub(super) also: Vec<Process>,
 }
 
 impl Fault for AsgSuspend {
@@ -168,7 +171,7 @@ impl AsgSuspend {
         } else {
             Vec::new()
         };
-        hold::decide(group, &self.processes, self.zone.as_deref(), &subnets)
+        Ok(hold::decide(group, &self.processes, self.zone.as_deref(), &subnets)?.and(group, &self.also))
     }
 }
 

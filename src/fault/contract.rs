@@ -78,6 +78,14 @@ pub enum CloudScope {
     Instance,
     /// Instances too, but allowed by the group that they are in.
     Member,
+    /// The network of the subnets.
+    Vpc,
+    /// The subnets that are targets.
+    Subnet,
+    /// A network ACL that is being made.
+    NewAcl,
+    /// Network ACLs, by way of the subnets under them.
+    Acl,
 }
 
 /// What resolving a step's targets came to.

@@ -8,6 +8,7 @@ mod groups;
 mod held;
 mod hold;
 mod instances;
+mod isolate;
 mod kube;
 mod leaving;
 mod nodes;

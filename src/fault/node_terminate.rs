@@ -20,7 +20,7 @@ use crate::cluster::{Cloud, CloudError, Instance};
 use crate::record::Target;
 
 /// A node that lost its power is silent; the cluster calls it `NotReady` only when it was not heard of for a while, 40 s by default.
-const EFFECT_DEADLINE: Time = Time::from_secs(150);
+pub(super) const EFFECT_DEADLINE: Time = Time::from_secs(150);
 
 /// Terminates the instances of nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,48 +1,61 @@
-//! `zoneOutage`: the power cut of a zone, with its capacity held so that it stays lost.
+//! `zoneOutage`: the power cut of a zone, or the cut of its network, with its capacity held so that it stays lost.
 
 use std::time::Duration as Time;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::asg_suspend::AsgSuspend;
+use super::asg_suspend::{AsgSuspend, opened};
 use super::contract::{
-    About, Acting, CloudPermission, Complaint, Effect, Fault, FaultError, Heal, Injected, Permission, Planning,
-    Refusal, Resolution, Undo,
+    About, Acting, CloudPermission, CloudScope, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission,
+    Planning, Refusal, Resolution, Undo,
 };
-use super::groups::GroupTargets;
+use super::groups::{GroupTargets, cloud};
 use super::hold::{HoldNote, Process};
-use super::node_terminate::{NodeTerminate, TerminateMode, TerminateNote};
-use super::nodes::NodeTargets;
+use super::instances::{Backed, node_now};
+use super::isolate::{self, CutNote, Leave};
+use super::leaving::lost_with;
+use super::node_terminate::{self, NodeTerminate, TerminateMode, TerminateNote};
+use super::nodes::{NodeTargets, is_ready};
+use crate::cluster::Cluster;
 use crate::record::Target;
 
 /// Takes a zone away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a leave of its own, to be given in so many words")]
 pub struct ZoneOutage {
     /// The zone, as the nodes' label `topology.kubernetes.io/zone` names it.
     pub zone: String,
-    /// How its machines end.
+    /// How it is lost.
     #[serde(default)]
     pub mode: ZoneMode,
     /// Needed to take the last zone with a node that can run pods, or every node on which the cluster's DNS runs.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_last: bool,
     /// Needed where instances in the zone are protected (termination protection, scale-in protection): they stay up, so that the zone is lost only
-    /// in part. Plan and record name them.
+    /// in part. Plan and record name them. Not for `isolate`, which ends no instance and cuts off all.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_protected: bool,
+    /// Needed for `isolate` where the cluster's control plane (EKS) has interfaces in the zone's subnets: cut off, it can lose nodes of every zone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_control_plane: bool,
+    /// Needed for `isolate` where instances that are not this cluster's have interfaces in the zone's subnets: they are cut off too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_others: bool,
 }
 
-/// How the machines of a zone end.
+/// How a zone is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ZoneMode {
-    /// At once, as in a power cut.
+    /// Its machines end at once, as in a power cut.
     #[default]
     PowerLoss,
-    /// Their operating systems shut down first.
+    /// Its machines end after their operating systems have shut down.
     Shutdown,
+    /// Its machines run on, and nothing comes in or out of their subnets.
+    Isolate,
 }
 
 /// What a target's undo and healing need to know.
@@ -53,23 +66,42 @@ pub enum ZoneNote {
     Group(HoldNote),
     /// A node whose instance ends.
     Node(TerminateNote),
+    /// A subnet that is cut off.
+    Subnet(CutNote),
+    /// A node that is cut off with the subnets of its interfaces.
+    Cut {
+        /// Them.
+        subnets: Vec<String>,
+    },
 }
 
 impl Fault for ZoneOutage {
     const ABOUT: About = About {
         key: "zoneOutage",
         summary: "takes every node of a zone away, and holds its capacity",
-        details: "The power cut of a zone, in its order. First every Auto Scaling group that launches in the zone is held there, as `asgSuspend` with \
+        details: "The loss of a zone, in its order. First every Auto Scaling group that launches in the zone is held there, as `asgSuspend` with \
                   `processes: [Launch]` and this zone does it: otherwise the zone would be back before anybody noticed. Only when all groups are held, the instance of every \
                   node in the zone is terminated at once, as `nodeTerminate` does it; if one group can't be held, no instance is touched. After `for`, the groups are given back, \
                   and launch what is missing.\n\n\
+                  With `mode: isolate` no instance ends: the network is cut. Every subnet in which the zone's nodes have interfaces, those of pods included, is put \
+                  under a network ACL that denies everything, made for it; its tags are the undo note, and it has them from its first instant. Connections hang, none is refused. \
+                  Within a subnet everything goes on, and so do Amazon's DNS resolver and the instances' metadata, which no network ACL reaches: the zone is isolated, not down. \
+                  The groups are held as before, and have HealthCheck and ReplaceUnhealthy suspended too, for all their zones: a group that listens to a load balancer would \
+                  replace what is only cut off. Terminate goes on: a group that is told to be smaller may be. So instances that break elsewhere meanwhile are not replaced before \
+                  the undo; a load balancer that still calls an instance unhealthy at the undo has it replaced after all; and the cluster autoscaler may end nodes that are not \
+                  Ready for long (20 min by its defaults).\n\n\
                   Needs `limits.nodes` and `limits.groups`. Refused are the last zone with a node that can run pods, and one on whose nodes every ready pod of \
                   the cluster's DNS is, unless `allowLast: true`; a zone with Karpenter's nodes; the zone of the runner's own node. A zone of which a part stays up is not lost: where instances in it are \
-                  protected, the step is refused and names them. With `allowProtected: true` they stay up, which plan and record then say; protection is never taken away.\n\n\
-                  What it cannot do: cut the zone's network. Volumes of the zone stay, but only an instance in it can use them, so that a pod with such a volume \
-                  stays Pending until the zone is back; nothing predicts that. What else the zone has (load balancers, NAT gateways, databases) goes on.",
-        effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready",
-        ending: "the groups are given back as `asgSuspend` does it; the instances stay terminated. Whole again when every group has its wanted size in service on Ready nodes",
+                  protected, the step is refused and names them. With `allowProtected: true` they stay up, which plan and record then say; protection is never taken away. \
+                  `isolate` is refused where the control plane or instances of others have interfaces in the subnets, unless `allowControlPlane: true` or `allowOthers: true`; \
+                  what else is there (NAT gateways, load balancers, endpoints) is named in a warning.\n\n\
+                  What it cannot do: volumes of the zone stay, but only an instance in it can use them, so that a pod with such a volume \
+                  stays Pending until the zone is back; nothing predicts that. What else the zone has in other subnets (load balancers, NAT gateways, databases) goes on.",
+        effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready; with `isolate`, \
+                 each subnet is under the network ACL that lets nothing through, and each node is no longer Ready",
+        ending: "each subnet that is still under our network ACL is put back under its own, or, where that was deleted, under the network's default, which is reported; ours is \
+                 deleted. Where somebody else has changed it meanwhile, theirs stays, and the run is inconclusive. The groups are given back as `asgSuspend` does it; instances that \
+                 were terminated stay so. Whole again when every group has its wanted size in service on Ready nodes, and the nodes that were cut off are Ready",
         undoable: true,
         refusable: false,
     };
@@ -79,12 +111,20 @@ impl Fault for ZoneOutage {
     fn check(&self) -> Vec<Complaint> {
         let hint = "write it as AWS does: `us-east-1a`";
         let wrong = |complaint: Complaint| (complaint.path.last() == Some(&"zone")).then_some(complaint.message);
-        self.kill()
-            .check()
-            .into_iter()
-            .filter_map(wrong)
-            .map(|message| Complaint::new(&["zone"], message, hint))
-            .collect()
+        let complaints = self.kill().check().into_iter().filter_map(wrong);
+        let mut complaints: Vec<Complaint> =
+            complaints.map(|message| Complaint::new(&["zone"], message, hint)).collect();
+        let isolates = self.mode == ZoneMode::Isolate;
+        let leaves = [
+            ("allowProtected", self.allow_protected, !isolates),
+            ("allowControlPlane", self.allow_control_plane, isolates),
+            ("allowOthers", self.allow_others, isolates),
+        ];
+        for (key, _, _) in leaves.into_iter().filter(|(_, given, useful)| *given && !useful) {
+            let text = format!("`{key}` does nothing in this mode");
+            complaints.push(Complaint::new(&[key], text, "leave it out, or choose another `mode`"));
+        }
+        complaints
     }
 
     fn namespaces(&self) -> Vec<String> {
@@ -99,7 +139,11 @@ impl Fault for ZoneOutage {
 
     fn cloud_permissions(&self) -> Vec<CloudPermission> {
         let mut rules = self.hold().cloud_permissions();
-        rules.extend(self.kill().cloud_permissions());
+        if self.mode == ZoneMode::Isolate {
+            rules.extend(isolate_permissions());
+        } else {
+            rules.extend(self.kill().cloud_permissions());
+        }
         rules
     }
 
@@ -107,16 +151,26 @@ impl Fault for ZoneOutage {
         match note {
             ZoneNote::Group(note) => self.hold().effect_deadline(note),
             ZoneNote::Node(note) => self.kill().effect_deadline(note),
+            ZoneNote::Subnet(_) => isolate::EFFECT_DEADLINE,
+            ZoneNote::Cut { .. } => node_terminate::EFFECT_DEADLINE,
         }
     }
 
-    /// The groups are held before the first instance goes.
+    /// The groups are held before the first subnet is cut or the first instance goes.
     fn wave(&self, target: &Target) -> u8 {
-        u8::from(target.kind == "node")
+        match target.kind.as_str() {
+            "group" => 0,
+            "subnet" => 1,
+            _ => 2,
+        }
     }
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
         let mut whole = self.hold().plan(cx).await?;
+        if self.mode == ZoneMode::Isolate {
+            self.cut_off(cx, &mut whole).await?;
+            return Ok(whole);
+        }
         let (nodes, protected) = self.kill().plan(cx).await?;
         if !self.allow_protected {
             refuse_protected(&self.zone, &protected)?;
@@ -134,6 +188,8 @@ impl Fault for ZoneOutage {
     async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<ZoneNote>, FaultError> {
         Ok(match target.kind.as_str() {
             "group" => self.hold().prepare(cx, target).await?.map(ZoneNote::Group),
+            "subnet" => isolate::prepare(opened(cx.cluster)?, target).await?.map(ZoneNote::Subnet),
+            _ if self.mode == ZoneMode::Isolate => prepare_cut(cx, target).await?,
             _ => self.kill().prepare(cx, target).await?.map(ZoneNote::Node),
         })
     }
@@ -142,6 +198,16 @@ impl Fault for ZoneOutage {
         match note {
             ZoneNote::Group(note) => self.hold().inject(cx, target, note).await,
             ZoneNote::Node(note) => self.kill().inject(cx, target, note).await,
+            ZoneNote::Subnet(note) => isolate::cut(cx, opened(cx.cluster)?, Self::ABOUT.key, target, note).await,
+            ZoneNote::Cut { subnets } => {
+                let open = isolate::open(cx, opened(cx.cluster)?, subnets).await?;
+                if open.is_empty() {
+                    return Ok(Injected::Done(format!("cut off with {}", subnets.join(", "))));
+                }
+                // The plan cuts the subnets that it found; a node with an interface in another since then is cut off only in part.
+                let open = open.join(", ");
+                Err(FaultError::State(format!("{target} also has an interface in {open}, which is not cut off")))
+            }
         }
     }
 
@@ -149,20 +215,37 @@ impl Fault for ZoneOutage {
         match note {
             ZoneNote::Group(note) => self.hold().effect(cx, target, note).await,
             ZoneNote::Node(note) => self.kill().effect(cx, target, note).await,
+            ZoneNote::Subnet(_) => isolate::effect(cx, opened(cx.cluster)?, target).await,
+            ZoneNote::Cut { .. } => Ok(match node_now(cx.cluster, target).await? {
+                Some(found) if is_ready(&found) => Effect::NotYet("the node still says Ready".to_owned()),
+                Some(_) => Effect::Seen("the node is not Ready".to_owned()),
+                None => Effect::NotYet("the node is gone, which no cut of its network does".to_owned()),
+            }),
         }
     }
 
     async fn undo(cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Undo, FaultError> {
         match note {
             ZoneNote::Group(note) => AsgSuspend::undo(cx, target, note).await,
-            ZoneNote::Node(_) => Ok(Undo::HealsItself),
+            ZoneNote::Subnet(note) => isolate::restore(cx, opened(cx.cluster)?, target, note).await,
+            ZoneNote::Node(_) | ZoneNote::Cut { .. } => Ok(Undo::HealsItself),
         }
+    }
+
+    async fn left_on(cluster: &Cluster, _: Option<&str>) -> Result<Vec<Left>, FaultError> {
+        isolate::left(cluster, Self::ABOUT.key, ZoneNote::Subnet).await
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Heal, FaultError> {
         match note {
             ZoneNote::Group(note) => AsgSuspend::healed(cx, target, note).await,
             ZoneNote::Node(note) => NodeTerminate::healed(cx, target, note).await,
+            ZoneNote::Subnet(_) => isolate::healed(cx, opened(cx.cluster)?, target).await,
+            ZoneNote::Cut { .. } => Ok(match node_now(cx.cluster, target).await? {
+                Some(found) if is_ready(&found) => Heal::Healed("the node is Ready again".to_owned()),
+                Some(_) => Heal::NotYet("the node is not Ready".to_owned()),
+                None => Heal::NotYet("the node is gone".to_owned()),
+            }),
         }
     }
 }
@@ -172,16 +255,24 @@ impl ZoneOutage {
     fn hold(&self) -> AsgSuspend {
         let zone = Some(self.zone.clone());
         let groups = GroupTargets { names: Vec::new(), zone: zone.clone(), count: None, percent: None, all: true };
-        AsgSuspend { groups, processes: vec![Process::Launch], zone }
+        let also = match self.mode {
+            ZoneMode::Isolate => vec![Process::HealthCheck, Process::ReplaceUnhealthy],
+            ZoneMode::PowerLoss | ZoneMode::Shutdown => Vec::new(),
+        };
+        AsgSuspend { groups, processes: vec![Process::Launch], zone, also }
     }
 
-    /// The second half: every machine ends.
+    /// The second half: every machine ends. Cutting them off asks the API the same of its nodes and pods.
     fn kill(&self) -> NodeTerminate {
         let mode = match self.mode {
-            ZoneMode::PowerLoss => TerminateMode::PowerLoss,
+            ZoneMode::PowerLoss | ZoneMode::Isolate => TerminateMode::PowerLoss,
             ZoneMode::Shutdown => TerminateMode::Shutdown,
         };
-        let nodes = NodeTargets {
+        NodeTerminate { nodes: self.nodes(), mode }
+    }
+
+    fn nodes(&self) -> NodeTargets {
+        NodeTargets {
             selector: None,
             zone: Some(self.zone.clone()),
             node_group: None,
@@ -190,9 +281,66 @@ impl ZoneOutage {
             percent: None,
             all: true,
             allow_last: self.allow_last,
-        };
-        NodeTerminate { nodes, mode }
+        }
     }
+
+    /// The other second half: every subnet of the zone's nodes is cut off.
+    async fn cut_off(&self, cx: &Planning<'_>, whole: &mut Resolution) -> Result<(), Refusal> {
+        let cloud = cloud(cx.cluster)?;
+        let (chosen, of) = self.nodes().choose(cx).await?;
+        let nodes = Backed::of(cloud, chosen).await?;
+        if let Some(why) = nodes.iter().find_map(|backed| backed.wrong(cloud)) {
+            return Err(Refusal::new(why));
+        }
+        let leave = Leave { control_plane: self.allow_control_plane, others: self.allow_others };
+        isolate::survey(cloud, &self.zone, &nodes, leave, whole).await?;
+        whole.of += of;
+        for target in nodes.into_iter().map(Backed::into_target) {
+            whole.leaving.extend(lost_with(cx.cluster, &target.name).await?);
+            whole.undo.push(format!("none: {target} is Ready again by itself"));
+            whole.targets.push(target);
+        }
+        // The subnets are targets too, and all of them are taken.
+        whole.of = whole.targets.len().max(whole.of);
+        Ok(())
+    }
+}
+
+/// A node that is to be cut off, with the subnets of its interfaces as they are now.
+async fn prepare_cut(cx: &Acting<'_>, target: &Target) -> Result<Option<ZoneNote>, FaultError> {
+    let cloud = opened(cx.cluster)?;
+    if node_now(cx.cluster, target).await?.is_none() {
+        return Ok(None);
+    }
+    let ids: Vec<String> = target.instance.iter().cloned().collect();
+    let Some(instance) = cloud.instances(&ids).await?.pop() else { return Ok(None) };
+    let backed = Backed { target: target.clone(), instance };
+    if let Some(why) = backed.wrong(cloud) {
+        return Err(FaultError::State(why));
+    }
+    Ok(Some(ZoneNote::Cut { subnets: backed.instance.subnets.into_iter().collect() }))
+}
+
+/// What cutting subnets off and taking it back calls.
+fn isolate_permissions() -> Vec<CloudPermission> {
+    let rule = |action, on, why| CloudPermission { action, on, why };
+    let make = "make the network ACL that denies everything";
+    let cut = "put each subnet under it, and back";
+    vec![
+        rule(
+            "ec2:DescribeInstances",
+            CloudScope::All,
+            "see whether an instance is the cluster's, and in which subnets",
+        ),
+        rule("ec2:DescribeNetworkInterfaces", CloudScope::All, "see what else would be cut off"),
+        rule("ec2:DescribeNetworkAcls", CloudScope::All, "find what each subnet is under, and what of it is ours"),
+        rule("ec2:CreateNetworkAcl", CloudScope::Vpc, make),
+        rule("ec2:CreateNetworkAcl", CloudScope::NewAcl, make),
+        rule("ec2:CreateTags", CloudScope::NewAcl, "make it with its undo note; never called by itself"),
+        rule("ec2:ReplaceNetworkAclAssociation", CloudScope::Subnet, cut),
+        rule("ec2:ReplaceNetworkAclAssociation", CloudScope::Acl, cut),
+        rule("ec2:DeleteNetworkAcl", CloudScope::Acl, "delete it"),
+    ]
 }
 
 /// What is left up in a zone makes its outage a smaller one than was asked for.

@@ -266,7 +266,7 @@ fn unverified(rules: &[CloudRule]) -> Option<String> {
     let actions: Vec<&str> = rules.iter().filter(|rule| !rule.verified).map(|rule| rule.action.as_str()).collect();
     let text = || {
         format!(
-            "unverified: nothing has told yet whether these are allowed (Auto Scaling has no dry run): {}",
+            "unverified: nothing has told yet whether these are allowed (Auto Scaling has no dry run, and what does not exist yet can't be tried): {}",
             actions.join(", ")
         )
     };

@@ -11,8 +11,10 @@ use crate::fault::CloudScope;
 use crate::record::AwsId;
 use crate::spec::Experiment;
 
-/// Keys of the tags that a group's undo note is made of: nothing else may be tagged.
+/// Keys of the tags that undo notes are made of: nothing else may be tagged.
 const OUR_TAGS: &str = "squall.dev/*";
+/// The tag that a network ACL of ours has from its first instant.
+const UNDO_TAG: &str = "squall.dev/undo";
 
 /// One action of AWS with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -66,6 +68,7 @@ fn resources(on: CloudScope, aws: &AwsId, planned: Option<&PlannedStep>) -> Vec<
     let group = |name: &str| {
         format!("arn:{partition}:autoscaling:{region}:{account}:autoScalingGroup:*:autoScalingGroupName/{name}")
     };
+    let ec2 = |what: &str| format!("arn:{partition}:ec2:{region}:{account}:{what}");
     match on {
         CloudScope::All => vec!["*".to_owned()],
         CloudScope::Group => targets.iter().filter(|t| t.kind == "group").map(|t| group(&t.name)).collect(),
@@ -73,7 +76,17 @@ fn resources(on: CloudScope, aws: &AwsId, planned: Option<&PlannedStep>) -> Vec<
             targets.iter().filter_map(|t| t.owner.as_ref()?.strip_prefix("group/")).map(group).collect()
         }
         // Instances are replaced between the policy and the run: which ones is said by the condition on their tag.
-        CloudScope::Instance => vec![format!("arn:{partition}:ec2:{region}:{account}:instance/*")],
+        CloudScope::Instance => vec![ec2("instance/*")],
+        CloudScope::Vpc => targets
+            .iter()
+            .filter_map(|t| t.owner.as_ref()?.strip_prefix("vpc/"))
+            .map(|id| ec2(&format!("vpc/{id}")))
+            .collect(),
+        CloudScope::Subnet => {
+            targets.iter().filter(|t| t.kind == "subnet").map(|t| ec2(&format!("subnet/{}", t.name))).collect()
+        }
+        // Which one is said by conditions: ours don't exist yet, and what a subnet was under may be another's tomorrow.
+        CloudScope::NewAcl | CloudScope::Acl => vec![ec2("network-acl/*")],
     }
 }
 
@@ -83,8 +96,15 @@ fn resources(on: CloudScope, aws: &AwsId, planned: Option<&PlannedStep>) -> Vec<
 pub fn iam(plan: &Plan) -> String {
     let mut statements: BTreeMap<(BTreeSet<String>, String), Vec<&CloudRule>> = BTreeMap::new();
     for rule in &plan.cloud {
-        let condition = condition(rule, plan.cluster.aws.as_ref());
-        statements.entry((rule.resources.clone(), condition.to_string())).or_default().push(rule);
+        // Resources of several kinds have conditions of their own.
+        let mut parts: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for resource in &rule.resources {
+            let condition = condition(&rule.action, resource, plan.cluster.aws.as_ref());
+            parts.entry(condition.to_string()).or_default().insert(resource.clone());
+        }
+        for (condition, resources) in parts {
+            statements.entry((resources, condition)).or_default().push(rule);
+        }
     }
     let statements: Vec<Value> = statements
         .into_iter()
@@ -103,15 +123,26 @@ pub fn iam(plan: &Plan) -> String {
     serde_json::to_string_pretty(&policy).unwrap_or_default()
 }
 
-fn condition(rule: &CloudRule, aws: Option<&AwsId>) -> Value {
+/// Under which condition an action is needed on a resource.
+fn condition(action: &str, resource: &str, aws: Option<&AwsId>) -> Value {
     let mut condition = Map::new();
-    if let Some(aws) = aws
-        && !rule.resources.contains("*")
-    {
-        condition.insert("Null".to_owned(), json!({ format!("aws:ResourceTag/{}", aws.tag()): "false" }));
-        if matches!(rule.action.as_str(), "autoscaling:CreateOrUpdateTags" | "autoscaling:DeleteTags") {
-            condition.insert("ForAllValues:StringLike".to_owned(), json!({"aws:TagKeys": OUR_TAGS}));
-        }
+    let (Some(aws), false) = (aws, resource == "*") else { return Value::Object(condition) };
+    let mut has = |key: String| condition.insert("Null".to_owned(), json!({ key: "false" }));
+    if resource.ends_with(":network-acl/*") {
+        match action {
+            "ec2:CreateNetworkAcl" => has(format!("aws:RequestTag/{UNDO_TAG}")),
+            "ec2:DeleteNetworkAcl" => has(format!("aws:ResourceTag/{UNDO_TAG}")),
+            "ec2:CreateTags" => {
+                condition.insert("StringEquals".to_owned(), json!({"ec2:CreateAction": "CreateNetworkAcl"}))
+            }
+            // The one that a subnet goes back to is not ours, and has no tag of ours.
+            _ => None,
+        };
+    } else if !resource.contains(":vpc/") && !resource.contains(":subnet/") {
+        has(format!("aws:ResourceTag/{}", aws.tag()));
+    }
+    if matches!(action, "autoscaling:CreateOrUpdateTags" | "autoscaling:DeleteTags" | "ec2:CreateTags") {
+        condition.insert("ForAllValues:StringLike".to_owned(), json!({"aws:TagKeys": OUR_TAGS}));
     }
     Value::Object(condition)
 }
@@ -155,5 +186,26 @@ mod tests {
         // Four changes, and a read that was refused.
         assert_eq!(unverified.len(), 5, "{unverified:?}");
         assert!(unverified.contains(&"autoscaling:DescribeScalingActivities"));
+    }
+    #[tokio::test]
+    async fn a_network_acl_may_be_made_with_our_tag_and_deleted_with_it_and_nothing_else_of_it_changed() {
+        let cut = r#"[{"name": "h", "zoneOutage": {"zone": "eu-west-1a", "mode": "isolate"}}]"#;
+        let aws = AwsId {
+            account: "123456789012".into(),
+            region: "eu-west-1".into(),
+            cluster: "shop".into(),
+            ..AwsId::default()
+        };
+        let of = |kind: &str, name: &str| Target { kind: kind.into(), namespace: String::new(), ..pod("", name) };
+        let subnet = Target { owner: Some("vpc/vpc-1".into()), ..of("subnet", "subnet-1") };
+        let steps = vec![step("h", 0, vec![of("group", "workers-a"), subnet])];
+        let mut plan = crate::plan::tests::plan(steps.clone());
+        plan.cluster.aws = Some(aws);
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Ok::<_, std::io::Error>(http::Response::new(kube::client::Body::empty()))
+        });
+        let cluster = Cluster::new(kube::Client::new(service, "default"), plan.cluster.clone());
+        plan.cloud = needed(&experiment(cut), &cluster, &steps);
+        insta::assert_snapshot!(iam(&plan));
     }
 }

@@ -35,7 +35,10 @@ pub fn reach(experiment: &Experiment, steps: &[PlannedStep]) -> Vec<Let> {
 #[must_use]
 pub fn reach_of_undo(target: &Target) -> Let {
     if target.kind == "group" {
-        return of_group("autoscaling", target);
+        return of_aws("autoscaling", &target.name);
+    }
+    if target.kind == "subnet" {
+        return of_aws("ec2", &target.name);
     }
     Let {
         verb: None,
@@ -65,26 +68,27 @@ fn of_cloud(permission: CloudPermission, target: &Target) -> Option<Let> {
     let (service, action) = permission.action.split_once(':')?;
     let verb = Some(action.to_owned());
     match permission.on {
-        CloudScope::All => None,
-        CloudScope::Group => (target.kind == "group").then(|| Let { verb, ..of_group(service, target) }),
-        CloudScope::Instance | CloudScope::Member => target.instance.as_ref().map(|id| Let {
-            verb,
-            group: Some(format!("{service}.amazonaws.com")),
-            resource: String::new(),
-            namespace: String::new(),
-            name: Some(id.clone()),
-        }),
+        // What is made gets its tags in the same call.
+        CloudScope::All | CloudScope::NewAcl => None,
+        CloudScope::Group => (target.kind == "group").then(|| Let { verb, ..of_aws(service, &target.name) }),
+        CloudScope::Instance | CloudScope::Member => {
+            target.instance.as_ref().map(|id| Let { verb, ..of_aws(service, id) })
+        }
+        CloudScope::Vpc => target.owner.as_ref()?.strip_prefix("vpc/").map(|id| Let { verb, ..of_aws(service, id) }),
+        CloudScope::Subnet | CloudScope::Acl => {
+            (target.kind == "subnet").then(|| Let { verb, ..of_aws(service, &target.name) })
+        }
     }
 }
 
-/// Every change of an Auto Scaling group.
-fn of_group(service: &str, target: &Target) -> Let {
+/// Every change of something on AWS.
+fn of_aws(service: &str, name: &str) -> Let {
     Let {
         verb: None,
         group: Some(format!("{service}.amazonaws.com")),
         resource: String::new(),
         namespace: String::new(),
-        name: Some(target.name.clone()),
+        name: Some(name.to_owned()),
     }
 }
 
@@ -154,5 +158,26 @@ mod tests {
     fn an_undo_reaches_its_target_only() {
         let back = reach_of_undo(&Target { kind: "deployment".into(), ..pod("shop", "web") });
         assert_eq!((back.resource.as_str(), back.name.as_deref()), ("deployments", Some("web")));
+    }
+    #[test]
+    fn a_cut_reaches_its_subnets_and_makes_acls_in_their_network_only() {
+        let cut = r#"[{"name": "c", "zoneOutage": {"zone": "a", "mode": "isolate"}}]"#;
+        let subnet = Target { kind: "subnet".into(), owner: Some("vpc/vpc-1".into()), ..pod("", "subnet-1") };
+        let lets = reach(&experiment(cut), &[step("c", 0, vec![subnet.clone()])]);
+        let ec2 = lets.iter().filter(|l| l.group.as_deref() == Some("ec2.amazonaws.com"));
+        let seen: Vec<(&str, &str)> = ec2.map(|l| (l.verb.as_deref().unwrap(), l.name.as_deref().unwrap())).collect();
+        for expected in [
+            ("CreateNetworkAcl", "vpc-1"),
+            ("ReplaceNetworkAclAssociation", "subnet-1"),
+            ("DeleteNetworkAcl", "subnet-1"),
+        ] {
+            assert!(seen.contains(&expected), "{seen:?}");
+        }
+        assert!(
+            seen.iter().all(|(verb, _)| !verb.ends_with("Tags")),
+            "what is tagged is tagged as it is made: {seen:?}"
+        );
+        let back = reach_of_undo(&subnet);
+        assert_eq!((back.group.as_deref(), back.name.as_deref()), (Some("ec2.amazonaws.com"), Some("subnet-1")));
     }
 }

@@ -14,13 +14,13 @@ use crate::support::{Place, Ran, signal, workload};
 const AWS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/cloud/aws.py");
 
 /// The AWS of the test bed, as it was laid out; put back afterwards.
-struct Cloud {
+pub(crate) struct Cloud {
     bed: &'static str,
     python: String,
 }
 
 impl Cloud {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let venv = std::fs::read_to_string("/run/squall-testbed/venv").expect("a test bed with a cloud");
         let cloud = Self { bed: BED, python: format!("{}/bin/python", venv.trim()) };
         cloud.control(&["reset"]);
@@ -28,7 +28,7 @@ impl Cloud {
     }
 
     /// What `testbed.sh cloud` prints.
-    fn control(&self, arguments: &[&str]) -> String {
+    pub(crate) fn control(&self, arguments: &[&str]) -> String {
         let output = Command::new("bash").arg(self.bed).arg("cloud").args(arguments).output().unwrap();
         assert!(output.status.success(), "cloud {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
@@ -39,7 +39,7 @@ impl Cloud {
     }
 
     /// What a call is answered with, or of it what the `JMESPath` expression picks.
-    fn call(&self, service: &str, operation: &str, arguments: &Value, path: &str) -> Value {
+    pub(crate) fn call(&self, service: &str, operation: &str, arguments: &Value, path: &str) -> Value {
         let output = Command::new(&self.python)
             .args([AWS, service, operation, &arguments.to_string(), &format!("[{path}]")])
             .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -64,19 +64,19 @@ impl Cloud {
         self.call("autoscaling", "suspend_processes", &arguments, "`0`");
     }
 
-    fn suspended(&self, group: &str) -> BTreeSet<String> {
+    pub(crate) fn suspended(&self, group: &str) -> BTreeSet<String> {
         let group = self.group(group);
         let processes = group["SuspendedProcesses"].as_array().unwrap().iter();
         processes.map(|process| process["ProcessName"].as_str().unwrap().to_owned()).collect()
     }
 
-    fn subnets(&self, group: &str) -> BTreeSet<String> {
+    pub(crate) fn subnets(&self, group: &str) -> BTreeSet<String> {
         let list = self.group(group)["VPCZoneIdentifier"].as_str().unwrap().to_owned();
         list.split(',').map(ToOwned::to_owned).collect()
     }
 
     /// No group carries a note of ours.
-    fn assert_unmarked(&self) {
+    pub(crate) fn assert_unmarked(&self) {
         let groups = self
             .call("autoscaling", "describe_auto_scaling_groups", &json!({}), "AutoScalingGroups[].Tags[].Key")
             .to_string();
@@ -84,7 +84,7 @@ impl Cloud {
     }
 
     /// Every call since the last reset.
-    fn calls(&self) -> Vec<Value> {
+    pub(crate) fn calls(&self) -> Vec<Value> {
         self.control(&["calls"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
@@ -98,12 +98,12 @@ impl Drop for Cloud {
     }
 }
 
-fn names(names: &[&str]) -> BTreeSet<String> {
+pub(crate) fn names(names: &[&str]) -> BTreeSet<String> {
     names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 /// An experiment with one step on AWS, which judges `web`.
-fn experiment(place: &Place, step: &str, rest: &str) -> String {
+pub(crate) fn experiment(place: &Place, step: &str, rest: &str) -> String {
     format!(
         r#"apiVersion: squall.dev/v1alpha1
 kind: Experiment
@@ -128,7 +128,7 @@ const HOLD: &str =
     "for: 12s\n      asgSuspend: {groups: {names: [workers-a, workers-multi]}, processes: [Launch], zone: us-east-1a}";
 const TWO_GROUPS: &str = "  limits: {groups: 2}\n";
 
-fn killed(mut child: Child) {
+pub(crate) fn killed(mut child: Child) {
     signal(&child, "KILL");
     child.wait().unwrap();
 }

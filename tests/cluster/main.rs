@@ -24,3 +24,4 @@ mod reader;
 mod safety;
 mod scale;
 mod support;
+mod zone;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Activity, CloudError, Group, Instance, Subnet, Wanted};
+use super::{Activity, CloudError, Group, Instance, Interface, NetworkAcl, Subnet, Wanted};
 use crate::cluster::{ConnectError, Expiry, Leash, Ledger};
 use crate::record::AwsId;
 
@@ -71,4 +71,10 @@ never! {
     terminate(id: &str, power_loss: bool, dry_run: bool) -> ();
     scale_in(id: &str) -> ();
     subnets(ids: &[String]) -> Vec<Subnet>;
+    interfaces(subnets: &[String]) -> Vec<Interface>;
+    acls(filter: &str, values: &[String], of: &str) -> Vec<NetworkAcl>;
+    has_acl(id: &str) -> bool;
+    create_acl(vpc: &str, subnet: &str, tags: &BTreeMap<String, String>, token: &str, dry_run: bool) -> String;
+    associate_acl(association: &str, acl: &str, dry_run: bool) -> ();
+    delete_acl(id: &str) -> ();
 }

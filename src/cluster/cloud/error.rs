@@ -68,6 +68,18 @@ impl CloudError {
         self.code.as_deref().is_some_and(|code| UNKNOWN_CALLER.contains(&code))
     }
 
+    /// Whether there is no network ACL of the id that was named.
+    #[must_use]
+    pub fn is_unknown_acl(&self) -> bool {
+        self.code.as_deref() == Some("InvalidNetworkAclID.NotFound")
+    }
+
+    /// Whether something still uses what should be deleted.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.code.as_deref() == Some("DependencyViolation")
+    }
+
     /// Whether a dry run was answered with "it would have been done".
     #[must_use]
     pub fn would_succeed(&self) -> bool {

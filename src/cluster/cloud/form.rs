@@ -5,7 +5,7 @@
 use crate::cluster::Call;
 
 /// Parameters that name what is acted on. Numbered lists (`InstanceId.1`, `Tags.member.2.ResourceId`) are cut down to these.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "AutoScalingGroupName",
     "AutoScalingGroupNames",
     "InstanceId",
@@ -14,6 +14,7 @@ const NAMES: [&str; 8] = [
     "NetworkAclId",
     "AssociationId",
     "SubnetId",
+    "VpcId",
 ];
 
 /// The calls that a form comes to: one for each object that it names, or one without a name.
@@ -34,7 +35,10 @@ pub(super) fn read(body: &[u8]) -> Vec<Call> {
         name: name.to_owned(),
         dry_run: field("DryRun") == Some("true"),
     };
-    let mut names: Vec<&str> = fields.iter().filter(|(key, _)| is_name(key)).map(|(_, value)| value.as_str()).collect();
+    // What is changed is the association; the ACL only comes to stand at its other end.
+    let changed = |key: &str| field("Action") != Some("ReplaceNetworkAclAssociation") || key == "AssociationId";
+    let mut names: Vec<&str> =
+        fields.iter().filter(|(key, _)| is_name(key) && changed(key)).map(|(_, value)| value.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     if names.is_empty() { vec![call("")] } else { names.into_iter().map(call).collect() }
@@ -70,6 +74,10 @@ mod tests {
                 "Action=CreateOrUpdateTags&Version=2011-01-01&Tags.member.1.ResourceId=workers-a&Tags.member.2.ResourceId=workers-a"
             ),
             ["autoscaling.amazonaws.com CreateOrUpdateTags workers-a"]
+        );
+        assert_eq!(
+            shown("Action=ReplaceNetworkAclAssociation&Version=2016-11-15&AssociationId=aclassoc-1&NetworkAclId=acl-2"),
+            ["ec2.amazonaws.com ReplaceNetworkAclAssociation aclassoc-1"]
         );
         assert_eq!(shown("Action=GetCallerIdentity&Version=2011-06-15"), ["sts.amazonaws.com GetCallerIdentity "]);
     }

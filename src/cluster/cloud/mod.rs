@@ -21,9 +21,9 @@ use again::again;
 #[cfg(feature = "aws")]
 pub use aws::Cloud;
 #[cfg(all(test, feature = "aws"))]
-pub(crate) use aws::FakeScaling;
+pub(crate) use aws::{FakeAcls, FakeScaling};
 pub use error::CloudError;
-pub use types::{Activity, Group, Instance, Member, Subnet};
+pub use types::{Activity, Group, Instance, Interface, Member, NetworkAcl, Subnet};
 
 /// What is asked for when a cloud is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -57,8 +57,8 @@ pub struct Instance {
     pub state: String,
     /// Zone.
     pub zone: String,
-    /// Subnet.
-    pub subnet: String,
+    /// Every subnet in which one of its interfaces is: its own, and those of its pods where they have others.
+    pub subnets: BTreeSet<String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
     /// Who operates it where that is not its owner: EKS Auto Mode.
@@ -88,6 +88,42 @@ pub struct Subnet {
     pub zone: String,
     /// Zone by the name that every account shares.
     pub zone_id: String,
+}
+
+/// A network ACL: the rules at the edge of the subnets under it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NetworkAcl {
+    /// Id.
+    pub id: String,
+    /// Its network.
+    pub vpc: String,
+    /// Whether it is the one that every new subnet of the network is under.
+    pub is_default: bool,
+    /// Whether any of its rules lets anything through.
+    pub allows: bool,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// The subnets under it, with the id that says so today: each change makes a new one.
+    pub associations: BTreeMap<String, String>,
+}
+
+/// A network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Interface {
+    /// Id.
+    pub id: String,
+    /// Subnet.
+    pub subnet: String,
+    /// What whoever made it wrote on it: `Amazon EKS shop`.
+    pub description: String,
+    /// `interface`, `nat_gateway`, `network_load_balancer`, `vpc_endpoint`, …
+    pub kind: String,
+    /// The instance that it is attached to.
+    pub instance: Option<String>,
+    /// The account of that instance.
+    pub owner: Option<String>,
+    /// Whether it is attached to anything.
+    pub attached: bool,
 }
 
 /// Something that a group did, or tried to do.

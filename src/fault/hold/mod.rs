@@ -21,13 +21,13 @@ use super::groups::target;
 use crate::cluster::{Cloud, CloudError, Cluster, Group, Member, Subnet};
 use crate::record::Target;
 
-pub(super) use self::tags::TAG;
+pub(super) use self::tags::{TAG, Whose};
 
 /// Tags hold 256 characters, and a subnet's id 24 with what separates it.
 const MOST_SUBNETS: usize = 10;
 /// Reads that must agree before a missing tag of ours is believed: the service may answer with an older state.
-const READS: u32 = 3;
-const READ_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const READS: u32 = 3;
+pub(super) const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// A process of an Auto Scaling group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -159,9 +159,27 @@ pub(super) fn decide(
     Ok(Strategy { note: note(rebalance, remove), why })
 }
 
+impl Strategy {
+    /// Has these processes suspended too, wherever the group launches: suspending knows no zone.
+    pub(super) fn and(mut self, group: &Group, processes: &[Process]) -> Self {
+        if processes.is_empty() {
+            return self;
+        }
+        let names: BTreeSet<String> = processes.iter().map(|process| process.name().to_owned()).collect();
+        self.why = format!(
+            "{}; {} is suspended in all its zones, so that it ends nothing that is cut off",
+            self.why,
+            list(&names)
+        );
+        self.note.held.extend(names);
+        self.note.suspend = self.note.held.difference(&group.suspended).cloned().collect();
+        self
+    }
+}
+
 /// The run whose undo note the group carries, if any.
 pub(super) fn marked_by(group: &Group) -> Option<String> {
-    Mark::of(&group.tags).map(|mark| mark.run)
+    Whose::of(&group.tags).map(|whose| whose.run)
 }
 
 /// Holds a group: the note on the group first, then the harm.
@@ -227,8 +245,8 @@ pub(super) async fn release(
             Some(held) => Undo::Conflict(format!("{held}, but it carries no undo note of ours: that stays as it is")),
         });
     };
-    if mark.run != cx.run || mark.step != cx.step {
-        return Ok(Undo::Conflict(format!("it carries the undo note of run `{}`, which stays", mark.run)));
+    if mark.whose.run != cx.run || mark.whose.step != cx.step {
+        return Ok(Undo::Conflict(format!("it carries the undo note of run `{}`, which stays", mark.whose.run)));
     }
     let back = Back::of(cloud, &group, note).await?;
     if !back.subnets.is_empty() {
@@ -397,7 +415,7 @@ pub(super) async fn left(cluster: &Cluster, fault: &str) -> Result<Vec<Left>, Fa
     let Some(cloud) = cluster.cloud() else { return Ok(Vec::new()) };
     let groups = cloud.groups().await?;
     let of = |group: &Group| {
-        let mark = Mark::of(&group.tags).filter(|mark| mark.fault == fault)?;
+        let mark = Mark::of(&group.tags).filter(|mark| mark.whose.fault == fault)?;
         let note = HoldNote {
             held: mark.processes.clone(),
             suspend: mark.processes,
@@ -407,10 +425,10 @@ pub(super) async fn left(cluster: &Cluster, fault: &str) -> Result<Vec<Left>, Fa
             even: false,
         };
         Some(Left {
-            run: mark.run,
-            state: mark.state,
-            step: mark.step,
-            fault: mark.fault,
+            run: mark.whose.run,
+            state: mark.whose.state,
+            step: mark.whose.step,
+            fault: mark.whose.fault,
             target: target(group),
             note: serde_json::to_value(note).ok()?,
         })

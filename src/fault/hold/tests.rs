@@ -51,6 +51,17 @@ fn a_group_of_several_zones_loses_the_zones_subnets() {
 }
 
 #[test]
+fn what_would_end_the_cut_off_is_suspended_beside_the_hold_of_the_zone() {
+    let mut before = group(&["a", "b"]);
+    before.suspended = names(&["HealthCheck"]);
+    let strategy = decide(&before, &[Process::Launch], Some("b"), &subnets(&["a", "b"])).unwrap();
+    let note = strategy.and(&before, &[Process::HealthCheck, Process::ReplaceUnhealthy]).note;
+    assert_eq!(note.held, names(&["AZRebalance", "HealthCheck", "ReplaceUnhealthy"]));
+    assert_eq!(note.suspend, names(&["AZRebalance", "ReplaceUnhealthy"]), "one was suspended by somebody else");
+    assert_eq!(note.remove, names(&["subnet-b"]));
+}
+
+#[test]
 fn what_can_not_be_held_in_one_zone_is_refused() {
     let zones = ["a", "b"];
     let refused = |processes: &[Process], zone: &str, subnets: &[Subnet]| {
@@ -76,10 +87,12 @@ fn zones_are_uneven_when_two_differ_by_more_than_one() {
 #[test]
 fn the_note_survives_its_tags() {
     let mark = Mark {
-        run: "20260131-142501-web-3f9c".into(),
-        state: "squall".into(),
-        step: "hold".into(),
-        fault: "asgSuspend".into(),
+        whose: Whose {
+            run: "20260131-142501-web-3f9c".into(),
+            state: "squall".into(),
+            step: "hold".into(),
+            fault: "asgSuspend".into(),
+        },
         processes: names(&["AZRebalance", "Launch"]),
         subnets: names(&["subnet-1", "subnet-2"]),
     };

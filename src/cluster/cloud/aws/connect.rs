@@ -33,7 +33,7 @@ impl Cloud {
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let config = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(wanted.region.clone()))
-            .http_client(Wire { inner: http, ledger, leash })
+            .http_client(Wire { inner: http, ledger, leash: leash.clone() })
             // Retries are ours, where they can be seen and ended.
             .retry_config(RetryConfig::disabled())
             .timeout_config(
@@ -69,6 +69,7 @@ impl Cloud {
             expiry,
             ec2: aws_sdk_ec2::Client::new(&config),
             scaling: aws_sdk_autoscaling::Client::new(&config),
+            leash,
         })
     }
 }

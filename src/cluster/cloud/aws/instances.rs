@@ -121,12 +121,13 @@ fn instance(found: &aws_sdk_ec2::types::Instance) -> Instance {
     let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
     let tags = found.tags().iter().filter_map(|tag| Some((tag.key()?.to_owned(), text(tag.value()))));
     let state = found.state().and_then(|state| state.name()).map(|name| name.as_str().to_owned());
+    let interfaces = found.network_interfaces().iter().filter_map(|interface| interface.subnet_id());
     let operator = found.operator().filter(|operator| operator.managed().unwrap_or_default());
     Instance {
         id: text(found.instance_id()),
         state: state.unwrap_or_default(),
         zone: text(found.placement().and_then(|placement| placement.availability_zone())),
-        subnet: text(found.subnet_id()),
+        subnets: interfaces.chain(found.subnet_id()).map(ToOwned::to_owned).collect(),
         tags: tags.collect(),
         operator: operator.map(|operator| text(operator.principal())),
     }

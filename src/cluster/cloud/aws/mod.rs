@@ -3,18 +3,23 @@
 mod connect;
 mod groups;
 mod instances;
+mod network;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod testing_acls;
 mod wire;
 
 #[cfg(test)]
 pub(crate) use testing::FakeScaling;
+#[cfg(test)]
+pub(crate) use testing_acls::FakeAcls;
 
 use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::CloudError;
-use crate::cluster::{Expiry, OffLeash};
+use crate::cluster::{Expiry, Leash, OffLeash};
 use crate::record::AwsId;
 
 /// An open account. Cheap to clone.
@@ -24,6 +29,7 @@ pub struct Cloud {
     expiry: Option<Expiry>,
     ec2: aws_sdk_ec2::Client,
     scaling: aws_sdk_autoscaling::Client,
+    leash: Leash,
 }
 
 impl Cloud {

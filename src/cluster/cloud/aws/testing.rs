@@ -40,19 +40,7 @@ impl FakeScaling {
 
     /// The SDK's clients in front of it.
     pub(crate) fn cloud(&self) -> Cloud {
-        let config = aws_config::SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("us-east-1"))
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("k", "s", None, None, "test")))
-            .retry_config(RetryConfig::disabled())
-            .http_client(self.clone())
-            .build();
-        Cloud {
-            id: AwsId { cluster: "shop".into(), ..AwsId::default() },
-            expiry: None,
-            ec2: aws_sdk_ec2::Client::new(&config),
-            scaling: aws_sdk_autoscaling::Client::new(&config),
-        }
+        cloud_of(self.clone())
     }
 
     fn answer(&self, fields: &BTreeMap<String, String>) -> (u16, String) {
@@ -102,6 +90,24 @@ impl FakeScaling {
             other => panic!("the test's service does not do {other}"),
         }
         (200, format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>"))
+    }
+}
+
+/// The SDK's clients in front of a service.
+pub(super) fn cloud_of(service: impl HttpClient + 'static) -> Cloud {
+    let config = aws_config::SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("k", "s", None, None, "test")))
+        .retry_config(RetryConfig::disabled())
+        .http_client(service)
+        .build();
+    Cloud {
+        id: AwsId { cluster: "shop".into(), ..AwsId::default() },
+        expiry: None,
+        ec2: aws_sdk_ec2::Client::new(&config),
+        scaling: aws_sdk_autoscaling::Client::new(&config),
+        leash: crate::cluster::Leash::default(),
     }
 }
 
