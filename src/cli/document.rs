@@ -100,7 +100,12 @@ pub(super) fn reference() -> String {
 }
 
 fn section(about: &About) -> String {
-    let taken_back = if about.undoable { "yes; a step may say how long with `for`" } else { "no" };
+    let taken_back = match (about.undoable, about.undoable_where) {
+        (true, "") => "yes; a step may say how long with `for`".to_owned(),
+        (true, but) => format!("yes, but {but}; a step may say how long with `for`"),
+        (false, "") => "no".to_owned(),
+        (false, but) => format!("only {but}: a step may say how long with `for` then"),
+    };
     let refusable = if about.refusable { "yes; `expect: refused` makes that the wanted result" } else { "no" };
     format!(
         "## `{}`: {}\n\n{}\n\n| | |\n| --- | --- |\n| proof of effect | {} |\n| how it ends | {} |\n| taken back by Squall | {taken_back} |\n\

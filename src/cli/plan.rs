@@ -28,6 +28,9 @@ pub(super) struct PlanVerb {
     /// Seed of every random choice; a new one each time when left out
     #[arg(long)]
     seed: Option<u64>,
+    /// Let steps run commands on this machine; the plan shows which
+    #[arg(long)]
+    allow_exec: bool,
     #[command(flatten)]
     sets: Sets,
 }
@@ -48,7 +51,7 @@ impl PlanVerb {
         };
         let seed = self.seed.unwrap_or_else(rand::random);
         let source = Source { name: self.file.display().to_string(), sha256: Some(loaded.sha256.clone()) };
-        let plan = match drawn(&loaded.experiment, source, &cluster, global, seed, world).await {
+        let plan = match drawn(&loaded.experiment, source, &cluster, global, (seed, self.allow_exec), world).await {
             Ok(plan) => plan,
             Err(e) => return term.refused(&e, None),
         };
@@ -80,13 +83,14 @@ pub(super) async fn drawn(
     source: Source,
     cluster: &Cluster,
     global: &Global,
-    seed: u64,
+    (seed, allow_exec): (u64, bool),
     world: &World,
 ) -> Result<Plan, String> {
     let options = Options {
         seed,
         state_namespace: global.state_namespace.clone(),
         runner: super::runner(),
+        allow_exec,
         wall: (world.wall)(),
     };
     draw(experiment, &source, cluster, &options).await.map_err(|e| e.to_string())

@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{Global, World};
 use crate::cluster::{Cluster, Wanted};
-use crate::record::{Exit, What};
+use crate::record::{Exit, IN_CLUSTER, What};
 use crate::run::guard::runner_died;
 use crate::run::recover::{Found, Leftover, RecoverError, Recovered, Recovery, find, scan};
 use crate::run::state::StateStore;
@@ -93,6 +93,9 @@ pub(super) struct Recover {
     /// Look for undo notes on the Auto Scaling groups of this cluster too: account, region, and the cluster's name in their tags
     #[arg(long, value_name = "ACCOUNT/REGION/CLUSTER", requires = "scan")]
     aws: Option<Account>,
+    /// Run the commands that take a step back; those alone that the run's own record on this machine names
+    #[arg(long)]
+    allow_exec: bool,
     /// Folder of the run records on this machine
     #[arg(long, default_value = "reports", value_name = "DIR")]
     reports: PathBuf,
@@ -124,7 +127,13 @@ impl FromStr for Account {
 
 impl Recover {
     /// The command that guards a run, with the options by which this process found its cluster.
-    pub(super) fn guard_of(run: &str, reports: &Path, cluster: &Cluster, global: &Global) -> std::io::Result<Command> {
+    pub(super) fn guard_of(
+        run: &str,
+        reports: &Path,
+        allow_exec: bool,
+        cluster: &Cluster,
+        global: &Global,
+    ) -> std::io::Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         // One word each: a value may begin with a dash.
         let option = |name: &str, value: &OsStr| {
@@ -134,11 +143,14 @@ impl Recover {
         };
         command.args(["recover", run, "--guard", "--color=never"]).arg(option("reports", reports.as_os_str()));
         command.arg(option("state-namespace", global.state_namespace.as_ref()));
+        if allow_exec {
+            command.arg("--allow-exec");
+        }
         if let Some(path) = &global.kubeconfig {
             command.arg(option("kubeconfig", path.as_os_str()));
         }
         match cluster.id().context.as_str() {
-            "in-cluster" => command.env_remove("SQUALL_CONTEXT"),
+            IN_CLUSTER => command.env_remove("SQUALL_CONTEXT"),
             context => command.arg(option("context", context.as_ref())),
         };
         Ok(command)
@@ -178,6 +190,10 @@ impl Recover {
             Ok(cluster) => cluster,
             Err(e) => return term.refused(&e.message, e.hint.as_deref()),
         };
+        if self.allow_exec && (super::runner().is_some() || cluster.id().context == IN_CLUSTER) {
+            let why = "`--allow-exec` is not taken inside the cluster: a runner there runs no commands";
+            return term.refused(why, Some("recover from a machine of yours, the one with the run's record"));
+        }
         let cluster = match &self.aws {
             Some(Account(wanted)) => match cluster.with_cloud(wanted).await {
                 Ok(cluster) => cluster,
@@ -227,6 +243,7 @@ impl Recover {
                 _ => format!("recover {} {}", world.by, std::process::id()),
             },
             force: self.force,
+            allow_exec: self.allow_exec,
             wall: (world.wall)(),
         };
         let recovered = match recovery.run(&leftovers, |text| term.note(&text)).await {

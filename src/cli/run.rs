@@ -10,7 +10,7 @@ use super::recover::Recover;
 use super::{Global, Sets, World};
 use crate::cluster::{Cluster, ConnectError};
 use crate::plan::{Plan, Source, drift};
-use crate::record::Exit;
+use crate::record::{Exit, IN_CLUSTER};
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
 use crate::scalar::{EngineKind, Selector};
@@ -44,6 +44,9 @@ pub(super) struct RunVerb {
     /// Start no second process that takes back what this one leaves when it is killed
     #[arg(long)]
     no_guard: bool,
+    /// Let steps run commands on this machine: read them in `squall plan` first
+    #[arg(long)]
+    allow_exec: bool,
     #[command(flatten)]
     sets: Sets,
 }
@@ -166,7 +169,7 @@ impl RunVerb {
     ) -> Result<Cluster, ConnectError> {
         let planned = jobs.iter().find_map(|job| job.old_plan.as_ref()).map(|plan| plan.cluster.context.clone());
         if let (None, Some(context)) = (&global.context, planned) {
-            return global.connect_to(Some(context).filter(|c| c != "in-cluster"), false, world).await;
+            return global.connect_to(Some(context).filter(|c| c != IN_CLUSTER), false, world).await;
         }
         match global.connect(false, world).await {
             Err(e) if e.implicit.is_some() => {
@@ -193,7 +196,7 @@ impl RunVerb {
             Ok(cluster) => cluster,
             Err(e) => return (term.borrow_mut().refused(&e.message, e.hint.as_deref()), None),
         };
-        let plan = match Self::plan_of(&job, cluster, global, self.seed.unwrap_or_else(rand::random), world).await {
+        let plan = match self.plan_of(&job, cluster, global, world).await {
             Ok(plan) => plan,
             Err(e) => return (term.borrow_mut().refused(&e, None), None),
         };
@@ -204,7 +207,7 @@ impl RunVerb {
         let guard = if self.no_guard {
             None
         } else {
-            match Recover::guard_of(&run, &self.reports, cluster, global) {
+            match Recover::guard_of(&run, &self.reports, self.allow_exec, cluster, global) {
                 Ok(guard) => Some(guard),
                 Err(e) => return (term.borrow_mut().errored(&format!("can't find this program itself: {e}")), None),
             }
@@ -247,16 +250,15 @@ impl RunVerb {
         }
     }
 
-    async fn plan_of(job: &Job, cluster: &Cluster, global: &Global, seed: u64, world: &World) -> Result<Plan, String> {
-        let seed = job.old_plan.as_ref().map_or(seed, |old| old.seed);
+    async fn plan_of(&self, job: &Job, cluster: &Cluster, global: &Global, world: &World) -> Result<Plan, String> {
+        let seed = job.old_plan.as_ref().map(|old| old.seed).or(self.seed).unwrap_or_else(rand::random);
         let experiment = &job.experiment;
         let sha256 = match (&job.loaded, &job.old_plan) {
             (Some(loaded), _) => Some(loaded.sha256.clone()),
             (None, old) => old.as_ref().and_then(|old| old.source_sha256.clone()),
         };
-        let mut plan =
-            super::plan::drawn(experiment, Source { name: job.source.clone(), sha256 }, cluster, global, seed, world)
-                .await?;
+        let source = Source { name: job.source.clone(), sha256 };
+        let mut plan = super::plan::drawn(experiment, source, cluster, global, (seed, self.allow_exec), world).await?;
         if let Some(old) = &job.old_plan {
             let drifted = drift(old, &plan);
             plan.refusals.extend(drifted.into_iter().map(|message| crate::plan::Refused {

@@ -9,8 +9,8 @@ use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::ServiceExt as _;
 
-use super::{Cluster, Leash, Ledger, credentials, explain};
-use crate::record::ClusterId;
+use super::{Cluster, Commands, Leash, Ledger, credentials, explain};
+use crate::record::{ClusterId, IN_CLUSTER};
 
 /// How long a connection may take to open. Reads have no limit of their own, because watches are long; every other call is bounded
 /// by its caller.
@@ -92,7 +92,7 @@ pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
         version: version.git_version,
         aws: None,
     };
-    Ok(Cluster { client, id, ledger, leash, expiry, cloud: None })
+    Ok(Cluster { client, id, ledger, leash, commands: Commands::default(), expiry, cloud: None })
 }
 
 async fn configure(meant: &Connection) -> Result<(kube::Config, String), ConnectError> {
@@ -101,7 +101,7 @@ async fn configure(meant: &Connection) -> Result<(kube::Config, String), Connect
         && let Ok(mut config) = kube::Config::incluster()
     {
         settle(&mut config);
-        return Ok((config, "in-cluster".to_owned()));
+        return Ok((config, IN_CLUSTER.to_owned()));
     }
     let (kubeconfig, path) = read_kubeconfig(meant)?;
     let known: Vec<&str> = kubeconfig.contexts.iter().map(|c| c.name.as_str()).collect();

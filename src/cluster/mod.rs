@@ -2,6 +2,7 @@
 
 mod call;
 mod cloud;
+mod command;
 mod connect;
 mod credentials;
 mod error;
@@ -12,6 +13,7 @@ pub use call::Call;
 pub use cloud::{Activity, Cloud, CloudError, Group, Instance, Interface, Member, NetworkAcl, Subnet, Wanted};
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use cloud::{FakeAcls, FakeScaling};
+pub use command::{CommandError, CommandLine, Commands};
 pub use connect::{ConnectError, Connection, connect};
 pub use credentials::Expiry;
 pub use error::{explain, is_transient, status_of};
@@ -27,6 +29,7 @@ pub struct Cluster {
     id: ClusterId,
     ledger: Ledger,
     leash: Leash,
+    commands: Commands,
     expiry: Option<Expiry>,
     cloud: Option<Cloud>,
 }
@@ -35,7 +38,15 @@ impl Cluster {
     /// A handle over a client below which no ledger and no leash lie: how tests make one.
     #[must_use]
     pub fn new(client: kube::Client, id: ClusterId) -> Self {
-        Self { client, id, ledger: Ledger::default(), leash: Leash::default(), expiry: None, cloud: None }
+        Self {
+            client,
+            id,
+            ledger: Ledger::default(),
+            leash: Leash::default(),
+            commands: Commands::default(),
+            expiry: None,
+            cloud: None,
+        }
     }
 
     /// The same with an open cloud: how tests make one.
@@ -111,6 +122,12 @@ impl Cluster {
     #[must_use]
     pub const fn leash(&self) -> &Leash {
         &self.leash
+    }
+
+    /// Which commands of this machine may be run: none, until somebody lets them.
+    #[must_use]
+    pub const fn commands(&self) -> &Commands {
+        &self.commands
     }
 }
 

@@ -58,6 +58,7 @@ impl Fault for AsgSuspend {
                  meanwhile stays, is reported, and makes the run inconclusive. Whole again when the group has its wanted size in service on Ready nodes, \
                  spread over its zones as evenly as before: giving AZRebalance back may move instances once more",
         undoable: true,
+        undoable_where: "",
         refusable: false,
     };
 

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, CommandLine};
 use crate::record::Target;
 
 /// What a fault says of itself. The reference, the CLI listing and the plan are written from it.
@@ -22,8 +22,10 @@ pub struct About {
     pub effect: &'static str,
     /// How it ends: what the undo does, or what heals by itself.
     pub ending: &'static str,
-    /// Whether we take it back (`for` is allowed in its step).
+    /// Whether we take it back (`for` is allowed in its step); of a fault of several modes, the default one.
     pub undoable: bool,
+    /// With which arguments that is otherwise than [`About::undoable`] says, as the end of a sentence; empty for none.
+    pub undoable_where: &'static str,
     /// Whether `expect: evicted | refused` makes sense in its step.
     pub refusable: bool,
 }
@@ -107,6 +109,10 @@ pub struct Resolution {
     pub calls: Vec<String>,
     /// Each undo or healing, in words.
     pub undo: Vec<String>,
+    /// The commands that the injection runs on this machine.
+    pub commands: Vec<CommandLine>,
+    /// The commands that the undo runs on this machine.
+    pub undo_commands: Vec<CommandLine>,
     /// What a person should know before it runs.
     pub warnings: Vec<String>,
 }
@@ -238,6 +244,8 @@ pub enum Undo {
     HealsItself,
     /// Somebody else changed it: theirs stays, our note is gone.
     Conflict(String),
+    /// Only a person can take it back: why, and how. It is not tried again.
+    ByHand(String),
 }
 
 /// Whether the system is whole again.
@@ -284,6 +292,9 @@ pub enum FaultError {
     /// The cloud answered with an error, or did not answer.
     #[error(transparent)]
     Cloud(#[from] crate::cluster::CloudError),
+    /// A command of this machine did not do its work.
+    #[error(transparent)]
+    Command(#[from] crate::cluster::CommandError),
 }
 
 impl FaultError {
@@ -298,7 +309,7 @@ impl FaultError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Api { source, .. } => crate::cluster::is_transient(source),
-            Self::State(_) => false,
+            Self::State(_) | Self::Command(_) => false,
             Self::Cloud(error) => error.is_transient(),
         }
     }
@@ -371,6 +382,12 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
 
     /// Takes it back, from the note alone. Idempotent, and harmless where nothing was injected.
     async fn undo(cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Undo, FaultError>;
+
+    /// The commands of this machine that [`Fault::undo`] would run, for a person to see before they are.
+    fn undo_commands(note: &Self::Note) -> Vec<CommandLine> {
+        let _ = note;
+        Vec::new()
+    }
 
     /// Undo notes that stand on objects, in one namespace or in all: what `recover --scan` finds where no log is left. A fault that
     /// leaves none on objects has none to find.

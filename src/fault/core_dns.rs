@@ -147,6 +147,7 @@ impl Fault for CoreDns {
         ending: "replicas and Corefile are put back, the latter to the byte; where somebody else changed them, theirs stays, our block alone goes, \
                  and it is reported. A killed pod is replaced. Whole again when every replica is ready and the resolver answers as before",
         undoable: true,
+        undoable_where: "not with `mode: kill`",
         refusable: false,
     };
 

@@ -143,6 +143,15 @@ macro_rules! catalogue {
             None
         }
 
+        /// The commands that taking back the fault of this key would run. A note that can't be read names none; its undo says so.
+        #[must_use]
+        pub fn undo_commands(key: &str, note: &serde_json::Value) -> Vec<CommandLine> {
+            $(if key == <$fault as Fault>::ABOUT.key {
+                return read_note::<$fault>(note).map(|note| <$fault as Fault>::undo_commands(&note)).unwrap_or_default();
+            })+
+            Vec::new()
+        }
+
         /// Undo notes on objects, of every fault. See [`Fault::left_on`].
         pub async fn left_on(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Left>, FaultError> {
             let mut left = Vec::new();
@@ -174,7 +183,7 @@ catalogue! {
     zone_outage::ZoneOutage,
 }
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, CommandLine};
 use crate::record::Target;
 
 fn write_note<N: serde::Serialize>(note: &N) -> Result<serde_json::Value, FaultError> {

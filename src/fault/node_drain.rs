@@ -121,6 +121,7 @@ impl Fault for NodeDrain {
         ending: "uncordoned, if we cordoned it: a node that was cordoned before stays so, and where somebody else uncordoned it, theirs stays and only \
                  our note goes. Whole again when the node is Ready, and every workload whose pods left, and that was whole before, has all its replicas ready",
         undoable: true,
+        undoable_where: "",
         refusable: true,
     };
 

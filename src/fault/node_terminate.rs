@@ -1,36 +1,57 @@
-//! `nodeTerminate`: the machines under nodes end, and their groups replace them.
+//! `nodeTerminate`: the machines under nodes end. Who ends them is its provider; what comes back, and how, differs with it.
 
-use std::collections::BTreeSet;
+mod ec2;
+mod exec;
+mod power;
+
 use std::time::Duration as Time;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::asg_suspend::opened;
 use super::contract::{
-    About, Acting, CloudPermission, CloudScope, Complaint, Effect, Fault, FaultError, Heal, Injected, Permission,
-    Planning, Refusal, Resolution, Undo,
+    About, Acting, CloudPermission, Complaint, Effect, Fault, FaultError, Heal, Injected, Permission, Planning,
+    Refusal, Resolution, Undo,
 };
-use super::groups::cloud;
-use super::hold;
-use super::instances::{Backed, LISTS_NODES, instance_of, node_now};
-use super::leaving::{loss_permissions, lost_with};
-use super::nodes::{NodeTargets, is_ready};
-use crate::cluster::{Cloud, CloudError, Instance};
+use super::instances::LISTS_NODES;
+use super::nodes::NodeTargets;
+use crate::cluster::CommandLine;
 use crate::record::Target;
+use ec2::{Ec2, Ec2Note};
+use exec::{Exec, ExecNote};
 
 /// A node that lost its power is silent; the cluster calls it `NotReady` only when it was not heard of for a while, 40 s by default.
 pub(super) const EFFECT_DEADLINE: Time = Time::from_secs(150);
 
-/// Terminates the instances of nodes.
+/// What looking at one node calls.
+const SEES_NODES: Permission = Permission { verb: "get", why: "see what a node says of itself", ..LISTS_NODES };
+
+/// Takes the machines of nodes away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct NodeTerminate {
     /// Which nodes.
     pub nodes: NodeTargets,
-    /// How they end.
+    /// Who ends the machines.
     #[serde(default)]
-    pub mode: TerminateMode,
+    pub provider: Provider,
+    /// How they end; `powerLoss` when left out. With `provider: exec` the commands say how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<TerminateMode>,
+    /// The commands of `provider: exec`. They run on the machine that Squall runs on, and only with `--allow-exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Exec>,
+}
+
+/// Who ends machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Provider {
+    /// AWS: the node's EC2 instance is terminated. Nothing takes that back; its group replaces it.
+    #[default]
+    Ec2,
+    /// Commands of yours, one that cuts a node's power and one that gives it back.
+    Exec,
 }
 
 /// How a machine ends.
@@ -46,26 +67,21 @@ pub enum TerminateMode {
     ScaleIn,
 }
 
-/// What healing needs to know.
+/// What undo and healing need to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TerminateNote {
-    instance: String,
-    /// Its group, as a target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    group: Option<Target>,
-    /// Whether Karpenter started it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    karpenter: bool,
-    /// Ready nodes before.
-    ready: usize,
+pub enum TerminateNote {
+    /// Of an EC2 instance.
+    Ec2(Ec2Note),
+    /// Of a machine that commands switch off and on.
+    Exec(ExecNote),
 }
 
 impl Fault for NodeTerminate {
     const ABOUT: About = About {
         key: "nodeTerminate",
-        summary: "terminates the EC2 instances of nodes",
-        details: "The instance of a node is found by its `spec.providerID`, never by its name, and must carry the cluster's tag. By default it \
+        summary: "takes the machines of nodes away: EC2 instances, or by commands of yours",
+        details: "`provider: ec2`, the default: the instance of a node is found by its `spec.providerID`, never by its name, and must carry the cluster's tag. By default it \
                   ends as in a power cut (`mode: powerLoss`, EC2's `SkipOsShutdown`): connections to it hang rather than break, and the cluster takes \
                   some 40 s to call it NotReady. With `mode: shutdown` its operating system goes down in order; with `mode: scaleIn` its Auto Scaling \
                   group takes it out, with lifecycle hooks.\n\n\
@@ -73,18 +89,51 @@ impl Fault for NodeTerminate {
                   in their place where a number says how many. Each instance is terminated by a call of its own, because one that is protected \
                   vetoes every other of its zone in the same call. The plan asks EC2 by dry run. `TerminateInstances` has no undo, and asks no \
                   PodDisruptionBudget.\n\n\
-                  What it cannot do: instances that EKS Auto Mode operates, and nodes of other clouds.",
-        effect: "the instance is shutting down or gone, and its node is no longer Ready, or gone",
-        ending: "heals by itself: the instance's Auto Scaling group has its wanted size in service again, on Ready nodes; where it has not in time, the \
-                 group's own scaling activities say what stood in the way. Where Karpenter started it, as many nodes are Ready as before",
+                  `provider: exec` is for every other machine (libvirt, IPMI, another cloud's CLI): `exec: {off: [virsh, destroy, \"{node}\"], on: [virsh, start, \"{node}\"]}`. \
+                  Both are a program and its arguments, without a shell; `{node}`, `{providerID}` and `{address}` (the node's internal one) stand for what the node's object says. Each may take \
+                  `timeout` (60 s), after which it is ended with everything that it started. `off` is over when the power is; `on` is harmless where the power is on, because it runs \
+                  wherever `off` may have run. They run on the machine that Squall runs on, with its environment, and only with `--allow-exec`: see \
+                  [safety](safety.md#commands-of-yours). A node that is not Ready is refused. Give `for` at least 90 s: a cut that ends before the cluster misses the node is never seen.\n\n\
+                  What it cannot do: instances that EKS Auto Mode operates.",
+        effect: "the node is no longer Ready, or gone; with `ec2` its instance is shutting down or gone too",
+        ending: "with `ec2` it heals by itself: the instance's Auto Scaling group has its wanted size in service again, on Ready nodes; where it has not in time, the \
+                 group's own scaling activities say what stood in the way. Where Karpenter started it, as many nodes are Ready as before. With `exec`, `on` is run; whole again \
+                 when the same node is Ready, and was not all the time",
         undoable: false,
+        undoable_where: "with `provider: exec`",
         refusable: false,
     };
 
     type Note = TerminateNote;
 
+    fn about(&self) -> About {
+        About { undoable: self.provider != Provider::Ec2, ..Self::ABOUT }
+    }
+
     fn check(&self) -> Vec<Complaint> {
-        self.nodes.check()
+        let mut complaints = self.nodes.check();
+        match (self.provider, &self.exec) {
+            (Provider::Exec, None) => complaints.push(Complaint::new(
+                &["provider"],
+                "`provider: exec` needs the commands that it runs",
+                "add `exec: {off: [PROGRAM, \"{node}\"], on: [PROGRAM, \"{node}\"]}`",
+            )),
+            (Provider::Exec, Some(exec)) => complaints.extend(exec.check(&self.nodes)),
+            (_, Some(_)) => complaints.push(Complaint::new(
+                &["exec"],
+                "nothing runs these commands",
+                "add `provider: exec`, or remove `exec`",
+            )),
+            (_, None) => {}
+        }
+        if self.provider == Provider::Exec && self.mode.is_some() {
+            complaints.push(Complaint::new(
+                &["mode"],
+                "`mode` says nothing with `provider: exec`: the commands say how a machine ends",
+                "remove `mode`",
+            ));
+        }
+        complaints
     }
 
     fn namespaces(&self) -> Vec<String> {
@@ -92,37 +141,21 @@ impl Fault for NodeTerminate {
     }
 
     fn permissions(&self) -> Vec<Permission> {
-        let mut rules = self.nodes.permissions();
-        rules.extend(loss_permissions());
-        rules.push(LISTS_NODES);
-        rules.push(Permission { verb: "get", why: "see what a node says of itself", ..LISTS_NODES });
-        rules
+        match self.provider {
+            Provider::Ec2 => self.ec2().permissions(),
+            Provider::Exec => power::permissions(&self.nodes),
+        }
     }
 
     fn cloud_permissions(&self) -> Vec<CloudPermission> {
-        let rule = |action, on, why| CloudPermission { action, on, why };
-        vec![
-            rule(
-                "ec2:DescribeInstances",
-                CloudScope::All,
-                "see whether an instance is the cluster's, and whether it is gone",
-            ),
-            rule("ec2:DescribeInstanceAttribute", CloudScope::Instance, "leave protected instances alone"),
-            rule("autoscaling:DescribeAutoScalingGroups", CloudScope::All, "see whether the group has replaced it"),
-            rule(
-                "autoscaling:DescribeScalingActivities",
-                CloudScope::All,
-                "say what keeps a group from its wanted size",
-            ),
-            match self.mode {
-                TerminateMode::ScaleIn => rule(
-                    "autoscaling:TerminateInstanceInAutoScalingGroup",
-                    CloudScope::Member,
-                    "have its group take an instance out",
-                ),
-                _ => rule("ec2:TerminateInstances", CloudScope::Instance, "terminate the targets"),
-            },
-        ]
+        match self.provider {
+            Provider::Ec2 => self.ec2().cloud_permissions(),
+            Provider::Exec => Vec::new(),
+        }
+    }
+
+    fn longest_injection(&self) -> Time {
+        self.exec.as_ref().map_or(Time::ZERO, |exec| exec.timeout.get())
     }
 
     fn effect_deadline(&self, _: &TerminateNote) -> Time {
@@ -130,228 +163,111 @@ impl Fault for NodeTerminate {
     }
 
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
-        let (mut resolution, protected) = self.plan(cx).await?;
-        resolution.warnings.extend(protected.iter().map(|why| format!("{why}: skipped")));
-        Ok(resolution)
+        match (self.provider, &self.exec) {
+            (Provider::Ec2, _) => self.ec2().resolve(cx).await,
+            (Provider::Exec, Some(exec)) => exec.resolve(&self.nodes, cx).await,
+            (Provider::Exec, None) => Err(Refusal::new(NO_COMMANDS)),
+        }
     }
 
     async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<TerminateNote>, FaultError> {
-        let cloud = opened(cx.cluster)?;
-        let Some(node) = node_now(cx.cluster, target).await? else { return Ok(None) };
-        let id = instance_of(&node).unwrap_or_default();
-        if target.instance.as_ref() != Some(&id) {
-            return Ok(None);
-        }
-        let Some(instance) = cloud.instances(std::slice::from_ref(&id)).await?.pop() else { return Ok(None) };
-        let backed = Backed { target: target.clone(), instance };
-        if let Some(why) = backed.wrong(cloud) {
-            return Err(FaultError::State(why));
-        }
-        if let Some(why) = backed.protection(cloud).await? {
-            return Err(FaultError::State(why));
-        }
-        let group = match backed.instance.group() {
-            Some(name) => cloud.group(name).await?,
-            None => None,
-        };
-        let nodes = super::instances::nodes(cx.cluster).await?;
-        Ok(Some(TerminateNote {
-            karpenter: by_karpenter(&backed.instance),
-            instance: id,
-            group: group.as_ref().map(super::groups::target),
-            ready: nodes.iter().filter(|node| is_ready(node)).count(),
-        }))
+        Ok(match (self.provider, &self.exec) {
+            (Provider::Ec2, _) => self.ec2().prepare(cx, target).await?.map(TerminateNote::Ec2),
+            (Provider::Exec, Some(exec)) => exec.prepare(cx, target).await?.map(TerminateNote::Exec),
+            (Provider::Exec, None) => return Err(FaultError::State(NO_COMMANDS.to_owned())),
+        })
     }
 
-    async fn inject(&self, cx: &Acting<'_>, _: &Target, note: &TerminateNote) -> Result<Injected, FaultError> {
-        let cloud = opened(cx.cluster)?;
-        let id = &note.instance;
-        let answer = match self.mode {
-            TerminateMode::ScaleIn => cloud.scale_in(id).await,
-            mode => cloud.terminate(id, mode == TerminateMode::PowerLoss, false).await,
-        };
-        match answer {
-            Ok(()) => Ok(Injected::Done(format!("{} accepted for {id}", self.mode.call()))),
-            Err(e) if is_unknown(&e) => Ok(Injected::Gone(format!("there is no instance {id} any more"))),
-            Err(e) => Err(e.into()),
+    async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Injected, FaultError> {
+        match note {
+            TerminateNote::Ec2(note) => self.ec2().inject(cx, note).await,
+            TerminateNote::Exec(note) => note.inject(cx, target).await,
         }
     }
 
     async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Effect, FaultError> {
-        let id = &note.instance;
-        let found = opened(cx.cluster)?.instances(std::slice::from_ref(id)).await?.pop();
-        let state = found.map_or_else(|| "not known any more".to_owned(), |instance| instance.state);
-        if !matches!(state.as_str(), "shutting-down" | "terminated" | "not known any more") {
-            return Ok(Effect::NotYet(format!("instance {id} is {state}")));
+        match note {
+            TerminateNote::Ec2(note) => note.effect(cx, target).await,
+            TerminateNote::Exec(_) => power::effect(cx, target).await,
         }
-        Ok(match node_now(cx.cluster, target).await? {
-            None => Effect::Seen(format!("instance {id} is {state}, and its node is gone")),
-            Some(found) if !is_ready(&found) => {
-                Effect::Seen(format!("instance {id} is {state}, and its node is not Ready"))
-            }
-            Some(_) => Effect::NotYet(format!("instance {id} is {state}, and its node still says Ready")),
-        })
     }
 
-    async fn undo(_: &Acting<'_>, _: &Target, _: &TerminateNote) -> Result<Undo, FaultError> {
-        Ok(Undo::HealsItself)
+    async fn undo(cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Undo, FaultError> {
+        match note {
+            TerminateNote::Ec2(_) => Ok(Undo::HealsItself),
+            TerminateNote::Exec(note) => note.undo(cx, target).await,
+        }
+    }
+
+    fn undo_commands(note: &TerminateNote) -> Vec<CommandLine> {
+        match note {
+            TerminateNote::Ec2(_) => Vec::new(),
+            TerminateNote::Exec(note) => note.undo_commands(),
+        }
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Heal, FaultError> {
-        if let Some(node) = node_now(cx.cluster, target).await?
-            && is_ready(&node)
-        {
-            return Ok(Heal::NotYet(format!("{target} still says Ready")));
-        }
-        match &note.group {
-            Some(group) => hold::whole(cx, opened(cx.cluster)?, group, Some(&note.instance)).await,
-            None if note.karpenter => {
-                let nodes = super::instances::nodes(cx.cluster).await?;
-                let (ready, before) = (nodes.iter().filter(|node| is_ready(node)).count(), note.ready);
-                let words = format!("{ready} nodes are Ready, {before} were before");
-                Ok(if ready >= before { Heal::Healed(words) } else { Heal::NotYet(words) })
-            }
-            None => Ok(Heal::Healed("no group owns it, so that nothing replaces it".to_owned())),
+        match note {
+            TerminateNote::Ec2(note) => note.healed(cx, target).await,
+            TerminateNote::Exec(note) => note.healed(cx, target).await,
         }
     }
 }
+
+/// What the checks of the document keep from happening.
+const NO_COMMANDS: &str = "`provider: exec` has no commands";
 
 impl NodeTerminate {
-    /// What terminating the nodes comes to, and why each of those that are protected is passed over.
+    /// These nodes, by their EC2 instances.
+    pub(super) const fn ec2_of(nodes: NodeTargets, mode: TerminateMode) -> Self {
+        Self { nodes, provider: Provider::Ec2, mode: Some(mode), exec: None }
+    }
+
+    /// What terminating their instances comes to, and why each of those that are protected is passed over.
     pub(super) async fn plan(&self, cx: &Planning<'_>) -> Result<(Resolution, Vec<String>), Refusal> {
-        let cloud = cloud(cx.cluster)?;
-        let mut resolution = Resolution::default();
-        let (chosen, protected) = self.choose(cx, cloud, &mut resolution).await?;
-        for found in chosen {
-            self.rehearse(cloud, &found).await?;
-            resolution.leaving.extend(lost_with(cx.cluster, &found.target.name).await?);
-            self.describe(cloud, found, &mut resolution).await?;
-        }
-        Ok((resolution, protected))
+        self.ec2().plan(cx).await
     }
 
-    /// Chooses nodes whose instances may be terminated. A protected one is passed over for another that matches, as far as there are
-    /// any; also why each of those was.
-    async fn choose(
-        &self,
-        cx: &Planning<'_>,
-        cloud: &Cloud,
-        resolution: &mut Resolution,
-    ) -> Result<(Vec<Backed>, Vec<String>), Refusal> {
-        let mut skipped = Vec::new();
-        let mut protected: BTreeSet<String> = BTreeSet::new();
-        loop {
-            let taken = cx.taken.union(&protected).cloned().collect();
-            let planning = Planning { cluster: cx.cluster, seed: cx.seed, taken: &taken };
-            let (chosen, of) = self.nodes.choose(&planning).await?;
-            resolution.of = of;
-            let mut found = Vec::new();
-            let known = protected.len();
-            for backed in Backed::of(cloud, chosen).await? {
-                if let Some(why) = backed.wrong(cloud) {
-                    return Err(Refusal::new(why));
-                }
-                if protected.contains(&backed.target.uid) {
-                    continue;
-                }
-                let protection = backed.protection(cloud).await;
-                match protection
-                    .map_err(|e| Refusal::new(format!("can't see whether {} is protected: {e}", backed.target)))?
-                {
-                    Some(why) => {
-                        skipped.push(why);
-                        protected.insert(backed.target.uid);
-                    }
-                    None => found.push(backed),
-                }
-            }
-            if protected.len() > known {
-                continue;
-            }
-            if found.is_empty() {
-                return Err(Refusal::new("every node that matches is protected from termination")
-                    .hint("protection is never taken away: choose other nodes"));
-            }
-            return Ok((found, skipped));
+    fn ec2(&self) -> Ec2<'_> {
+        Ec2 { nodes: &self.nodes, mode: self.mode.unwrap_or_default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn complaints(more: &serde_json::Value) -> Vec<(Vec<&'static str>, String)> {
+        let mut arguments = json!({"nodes": {"names": ["n1"]}});
+        for (key, value) in more.as_object().unwrap() {
+            arguments[key] = value.clone();
         }
+        let fault: NodeTerminate = serde_json::from_value(arguments).unwrap();
+        fault.check().into_iter().map(|complaint| (complaint.path, complaint.message)).collect()
     }
 
-    /// Asks EC2 by dry run what it would answer now. Auto Scaling has no dry run.
-    async fn rehearse(&self, cloud: &Cloud, backed: &Backed) -> Result<(), Refusal> {
-        let id = &backed.instance.id;
-        let error = match self.mode {
-            TerminateMode::ScaleIn if backed.instance.group().is_none() => {
-                return Err(Refusal::new(format!(
-                    "instance {id} of {} belongs to no Auto Scaling group that could scale in",
-                    backed.target
-                )));
-            }
-            TerminateMode::ScaleIn => return Ok(()),
-            mode => match cloud.terminate(id, mode == TerminateMode::PowerLoss, true).await {
-                Err(error) => error,
-                Ok(()) => return Err(Refusal::new(format!("EC2 answered a dry run on {id} as if it were none"))),
-            },
+    #[test]
+    fn provider_commands_and_mode_have_to_fit() {
+        let exec = json!({"off": ["/bin/off", "{node}"], "on": ["/bin/on", "{node}"]});
+        assert_eq!(complaints(&json!({})), []);
+        assert_eq!(complaints(&json!({"provider": "exec", "exec": exec})), []);
+        let at = |more| complaints(&more).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+        assert_eq!(at(json!({"provider": "exec"})), [["provider"]]);
+        assert_eq!(at(json!({"exec": exec})), [["exec"]]);
+        assert_eq!(at(json!({"provider": "exec", "exec": exec, "mode": "shutdown"})), [["mode"]]);
+    }
+
+    #[test]
+    fn only_what_has_power_to_give_back_is_taken_back_and_only_ec2_needs_aws() {
+        let of = |more: serde_json::Value| {
+            let fault: NodeTerminate = serde_json::from_value(more).unwrap();
+            (fault.about().undoable, fault.cloud_permissions().is_empty(), fault.longest_injection().as_secs())
         };
-        if error.would_succeed() {
-            return Ok(());
-        }
-        let refusal = Refusal::new(format!("EC2 would not terminate {id}: {error}"));
-        Err(if error.is_denied() {
-            refusal.hint("`squall plan FILE --iam` prints the policy that the run needs")
-        } else {
-            refusal
-        })
+        let nodes = json!({"names": ["n1"]});
+        assert_eq!(of(json!({"nodes": nodes})), (false, false, 0));
+        let exec = json!({"off": ["a", "{node}"], "on": ["b", "{node}"], "timeout": "5s"});
+        assert_eq!(of(json!({"nodes": nodes, "provider": "exec", "exec": exec})), (true, true, 5));
     }
-
-    async fn describe(&self, cloud: &Cloud, backed: Backed, resolution: &mut Resolution) -> Result<(), Refusal> {
-        let Backed { target, instance } = &backed;
-        let id = &instance.id;
-        let tried = match self.mode {
-            TerminateMode::ScaleIn => "",
-            _ => "; by dry run EC2 accepts it now",
-        };
-        resolution.calls.push(format!("{} {id} ({target}, {}{tried})", self.mode.call(), instance.zone));
-        match instance.group() {
-            Some(name) => {
-                resolution.undo.push(format!("none: group {name} replaces it"));
-                let group =
-                    cloud.group(name).await.map_err(|e| Refusal::new(format!("can't read group `{name}`: {e}")))?;
-                let stopped: BTreeSet<String> = group.map(|group| group.suspended).unwrap_or_default();
-                let needed = ["Launch", "Terminate", "HealthCheck", "ReplaceUnhealthy"];
-                for process in needed.into_iter().filter(|process| stopped.contains(*process)) {
-                    let text = format!("group `{name}` has {process} suspended: without it nothing replaces {target}");
-                    resolution.warnings.push(text);
-                }
-            }
-            None if by_karpenter(instance) => {
-                resolution.undo.push(format!("none: Karpenter replaces {target} if its pods need it"));
-            }
-            None => {
-                resolution.undo.push(format!("none: {target} stays away"));
-                resolution
-                    .warnings
-                    .push(format!("{target} belongs to no Auto Scaling group: nothing will bring it back"));
-            }
-        }
-        resolution.targets.push(backed.into_target());
-        Ok(())
-    }
-}
-
-impl TerminateMode {
-    const fn call(self) -> &'static str {
-        match self {
-            Self::PowerLoss => "ec2:TerminateInstances SkipOsShutdown",
-            Self::Shutdown => "ec2:TerminateInstances",
-            Self::ScaleIn => "autoscaling:TerminateInstanceInAutoScalingGroup",
-        }
-    }
-}
-
-fn by_karpenter(instance: &Instance) -> bool {
-    instance.tags.keys().any(|key| key.starts_with("karpenter.sh/"))
-}
-
-fn is_unknown(error: &CloudError) -> bool {
-    error.code.as_deref() == Some("InvalidInstanceID.NotFound")
 }

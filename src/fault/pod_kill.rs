@@ -55,6 +55,7 @@ impl Fault for PodKill {
         effect: "the pod is gone from the API, or all its containers have terminated",
         ending: "heals by itself: the workload that owns the pod has all its replicas ready again. A pod without an owner does not come back",
         undoable: false,
+        undoable_where: "",
         refusable: false,
     };
 

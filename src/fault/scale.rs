@@ -62,6 +62,7 @@ impl Fault for Scale {
         ending: "`spec.replicas` is put back where it still is what we wrote; where somebody else changed it, theirs stays and only our note \
                  goes. Whole again when every wanted replica is ready",
         undoable: true,
+        undoable_where: "",
         refusable: false,
     };
 

@@ -103,6 +103,7 @@ impl Fault for ZoneOutage {
                  deleted. Where somebody else has changed it meanwhile, theirs stays, and the run is inconclusive. The groups are given back as `asgSuspend` does it; instances that \
                  were terminated stay so. Whole again when every group has its wanted size in service on Ready nodes, and the nodes that were cut off are Ready",
         undoable: true,
+        undoable_where: "",
         refusable: false,
     };
 
@@ -268,7 +269,7 @@ impl ZoneOutage {
             ZoneMode::PowerLoss | ZoneMode::Isolate => TerminateMode::PowerLoss,
             ZoneMode::Shutdown => TerminateMode::Shutdown,
         };
-        NodeTerminate { nodes: self.nodes(), mode }
+        NodeTerminate::ec2_of(self.nodes(), mode)
     }
 
     fn nodes(&self) -> NodeTargets {

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::cluster::{Cluster, Expiry};
 use crate::fault::{Planning, Refusal, Resolution};
+use crate::record::IN_CLUSTER;
 use crate::spec::{Experiment, Step};
 
 /// Where the experiment came from.
@@ -31,6 +32,8 @@ pub struct Options {
     pub state_namespace: String,
     /// Where the runner runs, when it runs in the cluster.
     pub runner: Option<Runner>,
+    /// Whether steps may run commands on this machine.
+    pub allow_exec: bool,
     /// The wall clock now: credentials must outlive the run.
     pub wall: jiff::Timestamp,
 }
@@ -39,7 +42,13 @@ impl Options {
     /// Options of a runner outside the cluster.
     #[must_use]
     pub fn new(seed: u64, state_namespace: &str) -> Self {
-        Self { seed, state_namespace: state_namespace.to_owned(), runner: None, wall: jiff::Timestamp::UNIX_EPOCH }
+        Self {
+            seed,
+            state_namespace: state_namespace.to_owned(),
+            runner: None,
+            allow_exec: false,
+            wall: jiff::Timestamp::UNIX_EPOCH,
+        }
     }
 }
 
@@ -99,6 +108,7 @@ pub async fn draw(
     plan.refusals.extend(refusals);
     let selectable = resolve(&mut plan, experiment, cluster).await;
     limit(&mut plan, experiment, cluster, options, selectable).await;
+    plan.refusals.extend(plan.steps.iter().filter_map(|step| commands(step, cluster, options)));
     plan.refusals.extend(timing::overlaps(&plan.steps));
     plan.warnings.extend(timing::taken_before(&plan.steps));
     look(&mut plan, cluster).await;
@@ -169,6 +179,9 @@ fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
         calls: resolution.calls,
         undo: resolution.undo,
         leaving: resolution.leaving,
+        undoable: step.fault.about().undoable,
+        commands: resolution.commands,
+        undo_commands: resolution.undo_commands,
     }
 }
 
@@ -211,6 +224,24 @@ async fn state_namespace(plan: &mut Plan, cluster: &Cluster) {
             .hint(format!("`kubectl create namespace {name}` makes it; `--state-namespace` names another"))
             .into()
     }));
+}
+
+/// Refuses a step that would run commands where nobody allowed it. In the cluster nobody can: the document is in a ConfigMap there, and
+/// who may write that must not thereby write commands.
+fn commands(step: &PlannedStep, cluster: &Cluster, options: &Options) -> Option<Refused> {
+    if step.commands.is_empty() && step.undo_commands.is_empty() {
+        return None;
+    }
+    let refusal = if options.runner.is_some() || cluster.id().context == IN_CLUSTER {
+        Refusal::new("it would run commands, and a runner inside the cluster runs none, whatever it is told")
+            .hint("run it from a machine of yours")
+    } else if options.allow_exec {
+        return None;
+    } else {
+        Refusal::new("it would run commands on this machine, which nobody allowed")
+            .hint("read them under `calls` and `undo`; with `--allow-exec` they are run")
+    };
+    Some(Refused::of(Some(&step.name), refusal))
 }
 
 /// Looks at the targets: who protects them, and what room their budgets have.

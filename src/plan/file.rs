@@ -192,6 +192,9 @@ fn step_drift(old: &PlannedStep, new: &PlannedStep) -> Vec<String> {
     for namespace in places(new).difference(&places(old)) {
         drift.push(format!("step `{}`: a pod of namespace `{namespace}` would leave too", old.name));
     }
+    if drift.is_empty() && (&old.commands, &old.undo_commands) != (&new.commands, &new.undo_commands) {
+        drift.push(format!("step `{}` would run other commands", old.name));
+    }
     if drift.is_empty()
         && (old.pods, old.at_ms, old.hold_ms, &old.fault) != (new.pods, new.at_ms, new.hold_ms, &new.fault)
     {

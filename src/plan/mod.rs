@@ -27,6 +27,7 @@ pub use rbac::rbac;
 pub use reach::{reach, reach_of_undo};
 pub use timing::{MAX_DURING, MAX_REQUESTS, PlannedTiming, UNDO_BUDGET};
 
+use crate::cluster::CommandLine;
 use crate::fault::Refusal;
 use crate::record::{ClusterId, Phase, Target};
 
@@ -109,6 +110,15 @@ pub struct PlannedStep {
     /// Pods that leave with the targets without being targets; they are only evicted, and don't count in `limits.pods`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub leaving: Vec<Target>,
+    /// Whether it is taken back: without `for` it is held until *during* ends.
+    #[serde(default)]
+    pub undoable: bool,
+    /// The commands that the injection runs on this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub commands: Vec<CommandLine>,
+    /// The commands that the undo runs on this machine.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub undo_commands: Vec<CommandLine>,
 }
 
 impl PlannedStep {

@@ -42,6 +42,9 @@ pub(super) fn step(name: &str, at_ms: u64, targets: Vec<Target>) -> PlannedStep 
         calls: Vec::new(),
         undo: Vec::new(),
         leaving: Vec::new(),
+        undoable: false,
+        commands: Vec::new(),
+        undo_commands: Vec::new(),
     }
 }
 

@@ -203,7 +203,7 @@ pub(super) fn taken_before(steps: &[PlannedStep]) -> Vec<String> {
 fn meet(a: &PlannedStep, b: &PlannedStep) -> bool {
     let end = |step: &PlannedStep| match step.hold_ms {
         Some(hold) => step.at_ms.saturating_add(hold),
-        None if crate::fault::about(&step.fault).is_some_and(|about| about.undoable) => u64::MAX,
+        None if step.undoable => u64::MAX,
         None => step.at_ms,
     };
     a.at_ms <= end(b) && b.at_ms <= end(a)
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(refused[0].message, "steps `a` and `b` would touch pod/web-1 in namespace `shop` at the same time");
         assert_eq!(overlaps(&[held("a", 0, 10), held("b", 10, 1)]).len(), 1, "the undo races the injection");
         assert_eq!(overlaps(&[held("a", 0, 10), held("b", 11, 1)]).len(), 0);
-        let open = PlannedStep { fault: "scale".into(), ..step("a", 0, vec![pod("shop", "web-1")]) };
+        let open = PlannedStep { undoable: true, ..step("a", 0, vec![pod("shop", "web-1")]) };
         assert_eq!(overlaps(&[open.clone(), held("b", 900, 1)]).len(), 1, "held until `during` ends");
         let elsewhere = step("b", 0, vec![pod("shop", "web-2")]);
         assert_eq!(overlaps(&[open, elsewhere]).len(), 0);

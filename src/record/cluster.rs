@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The context of a client that runs in its cluster and has no kubeconfig.
+pub const IN_CLUSTER: &str = "in-cluster";
+
 /// Which cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -10,7 +10,7 @@ mod store;
 mod summary;
 
 pub use availability::*;
-pub use cluster::{AwsId, ClusterId};
+pub use cluster::{AwsId, ClusterId, IN_CLUSTER};
 pub use event::*;
 pub use exit::Exit;
 pub use life::Life;

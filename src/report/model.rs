@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
-    Availability, ClusterId, Comparison, Injection, Judgement, Micros, Outage, Phase, RunVerdict, Summary, Target,
-    UndoOutcome, Verdict,
+    Availability, ClusterId, Comparison, IN_CLUSTER, Injection, Judgement, Micros, Outage, Phase, RunVerdict, Summary,
+    Target, UndoOutcome, Verdict,
 };
 use crate::scalar::EngineKind;
 
@@ -267,7 +267,7 @@ impl Report {
     #[must_use]
     pub fn recover_command(&self) -> String {
         let mut command = format!("squall recover {}", self.run);
-        if !self.cluster.context.is_empty() && self.cluster.context != "in-cluster" {
+        if !self.cluster.context.is_empty() && self.cluster.context != IN_CLUSTER {
             command.push_str(" --context ");
             command.push_str(&self.cluster.context);
         }
@@ -278,7 +278,7 @@ impl Report {
     #[must_use]
     pub fn repeat_command(&self) -> String {
         let mut command = format!("squall run {} --seed {}", self.source, self.seed);
-        if !self.cluster.context.is_empty() && self.cluster.context != "in-cluster" {
+        if !self.cluster.context.is_empty() && self.cluster.context != IN_CLUSTER {
             command.push_str(" --context ");
             command.push_str(&self.cluster.context);
         }

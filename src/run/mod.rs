@@ -130,6 +130,7 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
     let mut recorder = Recorder::create(&dir, clock)?;
     request.plan.write(&dir.file("plan.json")).map_err(std::io::Error::other)?;
     request.cluster.leash().shorten();
+    request.cluster.commands().forget();
     let calls = File::create(dir.file("calls.jsonl"))?;
     let ledger = request.cluster.ledger().clone();
     ledger.write_to(calls, move |instant| clock.at(instant));
@@ -223,7 +224,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         store,
         events,
     };
-    request.cluster.leash().let_through(reach(&request.experiment, &request.plan.steps));
+    let_act(&request);
     let (stop, stopped) = watch::channel(false);
     let (confirmed, sure) = watch::channel(true);
     let (end, ends) = watch::channel(None);
@@ -263,6 +264,14 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         recorder.record(What::Warning { text: text.to_owned() });
     }
     concluded
+}
+
+/// Lets the run change what its plan names, and run the commands that it names.
+fn let_act(request: &Request) {
+    let steps = &request.plan.steps;
+    request.cluster.leash().let_through(reach(&request.experiment, steps));
+    let commands = steps.iter().flat_map(|step| step.commands.iter().chain(&step.undo_commands));
+    request.cluster.commands().let_run(commands.cloned());
 }
 
 fn refreshing(mut refresh: Refresh, dir: RunDir) -> Box<dyn FnMut(&mut Recorder)> {

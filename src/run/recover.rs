@@ -11,7 +11,7 @@ use super::undo::Undoer;
 use super::undo_log::{self, Act, ActId, Acts, Record, UndoLog};
 use crate::cluster::{Cluster, ConnectError, Wanted};
 use crate::fault;
-use crate::plan::{UNDO_BUDGET, reach_of_undo};
+use crate::plan::{Plan, UNDO_BUDGET, reach_of_undo};
 use crate::record::{Clock, RunDir, What};
 
 /// How far two machines' wall clocks may be apart before one takes the other's run for overdue.
@@ -242,6 +242,8 @@ pub struct Recovery<'a> {
     pub holder: String,
     /// Take the lease of a run that still renews it.
     pub force: bool,
+    /// Run the commands of an undo, as far as the run's own record on this machine names them.
+    pub allow_exec: bool,
     /// The wall clock now.
     pub wall: jiff::Timestamp,
 }
@@ -303,6 +305,20 @@ impl Recovery<'_> {
         })
     }
 
+    /// Lets the commands be run that the run's plan names, if that is allowed. The plan is the one in its record on this machine: who may
+    /// write the log in the cluster must not thereby write commands.
+    fn let_run(&self, dir: &RunDir, tell: &mut impl FnMut(String)) {
+        self.cluster.commands().forget();
+        let path = dir.file("plan.json");
+        if !self.allow_exec || !path.exists() {
+            return;
+        }
+        match Plan::read(&path) {
+            Ok(plan) => self.cluster.commands().let_run(plan.steps.into_iter().flat_map(|step| step.undo_commands)),
+            Err(e) => tell(format!("no command is run: {e}")),
+        }
+    }
+
     /// The cluster with the cloud that the run acted on: by its log, so that no file of the experiment is needed.
     async fn behind(&self, leftover: &Leftover) -> Result<Cluster, RecoverError> {
         let Some(aws) = leftover.acts.opened().and_then(|opened| opened.cluster.aws.clone()) else {
@@ -347,7 +363,13 @@ impl Recovery<'_> {
             store: self.store.clone(),
             events,
         };
+        self.let_run(&dir, tell);
         for act in leftover.acts.pending() {
+            for command in fault::undo_commands(&act.fault, &act.note) {
+                if self.cluster.commands().may_run(&command) {
+                    tell(format!("{}: step `{}` on {}: running `{command}`", leftover.run, act.step, act.target));
+                }
+            }
             self.cluster.leash().let_through([reach_of_undo(&act.target)]);
             undoer.undo(&act.step, &act.fault, act.id, &act.target, &act.note, UNDO_BUDGET).await;
         }

@@ -94,6 +94,12 @@ impl Undoer {
                     (UndoOutcome::Nothing, "it heals by itself".to_owned())
                 }
                 Ok(Undo::Conflict(detail)) => (UndoOutcome::Conflict, detail),
+                Ok(Undo::ByHand(why)) => {
+                    if last.as_ref() != Some(&why) {
+                        self.log_outcome(Record::UndoFailed { act: id, why: why.clone() }).await;
+                    }
+                    (UndoOutcome::Failed, why)
+                }
                 Err(why) => {
                     if last.as_ref() != Some(&why) {
                         self.log_outcome(Record::UndoFailed { act: id, why: why.clone() }).await;

@@ -153,6 +153,24 @@ fn leaving() -> Vec<Target> {
         .to_vec()
 }
 
+fn step(targets: Vec<Target>) -> PlannedStep {
+    PlannedStep {
+        name: "kill-one".to_owned(),
+        at_ms: 0,
+        hold_ms: Some(30_000),
+        fault: "podKill".to_owned(),
+        targets,
+        of: 3,
+        pods: 1,
+        calls: vec!["DELETE /api/v1/namespaces/shop/pods/web-7c9f-abcde".to_owned()],
+        undo: vec!["none: deployment/web replaces it".to_owned()],
+        leaving: leaving(),
+        undoable: false,
+        commands: Vec::new(),
+        undo_commands: Vec::new(),
+    }
+}
+
 #[test]
 fn a_plan_with_everything_in_it() {
     let report = Report::from_events(&synthetic::pod_kill());
@@ -177,18 +195,7 @@ fn a_plan_with_everything_in_it() {
         seed: 42,
         cluster: report.cluster,
         state_namespace: "squall".to_owned(),
-        steps: vec![PlannedStep {
-            name: "kill-one".to_owned(),
-            at_ms: 0,
-            hold_ms: Some(30_000),
-            fault: "podKill".to_owned(),
-            targets,
-            of: 3,
-            pods: 1,
-            calls: vec!["DELETE /api/v1/namespaces/shop/pods/web-7c9f-abcde".to_owned()],
-            undo: vec!["none: deployment/web replaces it".to_owned()],
-            leaving: leaving(),
-        }],
+        steps: vec![step(targets)],
         budgets: vec![BudgetRoom {
             namespace: "shop".to_owned(),
             name: "web".to_owned(),

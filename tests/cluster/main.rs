@@ -18,6 +18,7 @@ mod dns;
 mod job;
 mod nodes;
 mod pods;
+mod power;
 mod protocols;
 #[path = "../hlog/reader.rs"]
 mod reader;

@@ -158,7 +158,7 @@ pub(super) async fn restore(
         Undo::Undone(words) => Undo::Undone(deleted(words)),
         Undo::Nothing(words) => Undo::Nothing(deleted(words)),
         Undo::Conflict(words) => Undo::Conflict(deleted(words)),
-        Undo::HealsItself => Undo::HealsItself,
+        other @ (Undo::HealsItself | Undo::ByHand(_)) => other,
     })
 }
 
