@@ -50,7 +50,7 @@ impl Cluster {
     }
 
     /// The same with an open cloud: how tests make one.
-    #[cfg(test)]
+    #[cfg(all(test, feature = "aws"))]
     #[must_use]
     pub(crate) fn behind(self, cloud: Cloud) -> Self {
         Self { cloud: Some(cloud), ..self }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+#[cfg(feature = "aws")]
 use crate::fault::contract::Ending;
 
 fn names(all: &[&str]) -> BTreeSet<String> {
