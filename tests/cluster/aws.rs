@@ -143,8 +143,8 @@ fn a_held_zone_is_given_back_as_a_set_and_what_others_did_stays() {
     let before = cloud.subnets("workers-multi");
 
     // Long enough for somebody to do something meanwhile, on a busy machine too.
-    let hold = HOLD.replace("12s", "30s");
-    let child = place.start(&experiment(&place, &hold, TWO_GROUPS), "\"type\":\"effect\"");
+    let longer = HOLD.replace("12s", "30s");
+    let child = place.start(&experiment(&place, &longer, TWO_GROUPS), "\"type\":\"effect\"");
     place.wait_for("both groups held", || place.events("effect").len() == 2);
     assert_eq!(cloud.suspended("workers-multi"), names(&["AZRebalance", "HealthCheck"]));
     let held = cloud.subnets("workers-multi");

@@ -6,7 +6,8 @@
 
 mod note;
 mod survey;
-#[cfg(all(test, feature = "aws"))]
+#[cfg(test)]
+#[cfg(feature = "aws")]
 mod tests;
 
 use std::time::Duration;
