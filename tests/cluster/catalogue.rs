@@ -1,5 +1,6 @@
 //! What holds for every fault of the catalogue: its experiment passes, and its undo finishes from wherever a crash left it.
 
+use std::net::TcpStream;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -64,6 +65,10 @@ fn here(place: &Place, text: &str) -> String {
 /// Runs an experiment, which must pass and leave nothing; returns the faults that it injected.
 fn passes(place: &Place, experiment: &str) -> Vec<String> {
     place.kubectl(&["-n", &place.namespace, "rollout", "status", "deployment/web", "--timeout=90s"]);
+    // Ready pods are one thing, a Service that every node knows of is another.
+    let path = "jsonpath={.spec.clusterIP}";
+    let address = place.kubectl(&["-n", &place.namespace, "get", "service/web", "-o", path]);
+    place.wait_for("the Service", || TcpStream::connect((address.as_str(), 80)).is_ok());
     let timing = "timing: {before: 20s, during: 60s, after: 30s}";
     assert!(experiment.contains(timing), "it has another timing:\n{experiment}");
     let text = here(place, experiment)
