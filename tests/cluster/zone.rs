@@ -65,11 +65,11 @@ fn assert_given_back(cloud: &Cloud) {
 }
 
 fn instances(cloud: &Cloud) -> BTreeSet<String> {
-    running(cloud, json!({"Name": "tag:kubernetes.io/cluster/squall-testbed", "Values": ["owned"]}))
+    running(cloud, &json!({"Name": "tag:kubernetes.io/cluster/squall-testbed", "Values": ["owned"]}))
 }
 
 /// Those of them that a filter leaves.
-fn running(cloud: &Cloud, filter: Value) -> BTreeSet<String> {
+fn running(cloud: &Cloud, filter: &Value) -> BTreeSet<String> {
     let running = json!({"Filters": [{"Name": "instance-state-name", "Values": ["running"]}, filter]});
     let ids = cloud.call("ec2", "describe_instances", &running, "Reservations[].Instances[].InstanceId");
     ids.as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
@@ -201,7 +201,7 @@ fn the_control_plane_is_cut_off_only_where_that_is_allowed() {
 fn another_machine_gives_back_the_groups_of_a_zone_that_lost_its_power_with_its_runner() {
     let (cloud, place) = (Cloud::new(), Place::new("powerless"));
     place.deploy("web", 2, &["--drain=2s"], "/readyz");
-    let in_zone = || running(&cloud, json!({"Name": "availability-zone", "Values": [ZONE]}));
+    let in_zone = || running(&cloud, &json!({"Name": "availability-zone", "Values": [ZONE]}));
     let (before, lost) = (instances(&cloud), in_zone());
     let step = format!("for: 90s\n      zoneOutage: {{zone: {ZONE}}}");
     let child = place.start_with(&["--no-guard"], &experiment(&place, &step, LIMITS), "\"type\":\"effect\"");
