@@ -22,7 +22,7 @@ class Case:
         url = f"http://web.{namespace}.svc.cluster.local/"
         held = {} if self.name == "kill" else {"for": f"{hold}s"}
         spec = {
-            "probes": [{"name": "web", "rate": "20/s", "timeout": "2s", "http": {"url": url, "connection": "fresh"}}],
+            "probes": [{"name": "web", "rate": "40/s", "timeout": "2s", "http": {"url": url, "connection": "fresh"}}],
             "steadyState": [{"probe": "web", "tolerance": "success >= 90%", "when": ["before"]}],
             "method": [{"name": "act", "at": "0s", **held, **self.step}],
             "timing": {"before": "1s", "after": "1s", "heal": "120s"},
@@ -50,7 +50,7 @@ class Case:
         })
 
 
-def action(name, module, func, **arguments):
+def action(name, module, func, /, **arguments):
     """An activity of Chaos Toolkit."""
     provider = {"type": "python", "module": module, "func": func, "arguments": arguments}
     return {"name": name, "type": "action", "provider": provider}

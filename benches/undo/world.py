@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import urllib.request
 
 import boto3
 from cases import GROUP, IN_ZONE, PROCESSES, REGION, THEIRS, ZONE
@@ -36,6 +37,15 @@ class World:
         self.cloud("reset")
         self.groups.suspend_processes(AutoScalingGroupName=GROUP, ScalingProcesses=[THEIRS])
         kubectl("-n", self.namespace, "rollout", "status", "deployment/web", "--timeout=90s")
+        wait_for("the service to answer", self.answers, 30.0, 0.2)
+
+    def answers(self):
+        """Whether the service can be reached from where the tools run: its rules come there later than its pods are ready."""
+        try:
+            with urllib.request.urlopen(f"http://web.{self.namespace}.svc.cluster.local/", timeout=1) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
 
     @staticmethod
     def nodes():
