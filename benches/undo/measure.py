@@ -18,7 +18,7 @@ from world import KEY, World
 NAMESPACE, STATE = "bench-undo", "bench-undo-state"
 HERE = os.path.dirname(os.path.abspath(__file__))
 # How long a run that nobody disturbs holds its fault, and one that is ended in its hold.
-SHORT, LONG = 5, 120
+SHORT, LONG = 5, 60
 # The longest that a fault may take to be in place; a drain asks every budget, and a zone has instances to end.
 PATIENCE = 120.0
 # For as long after the end of a tool's process anything of it may still take something back.
@@ -113,7 +113,8 @@ class Bench:
             time.sleep(HOLD)
             sent = time.monotonic()
             child.send_signal(SIGNALS[kind])
-            while time.monotonic() < sent + PATIENCE:
+            # A tool may give back only when its hold is over; that is late, and it is not nothing.
+            while time.monotonic() < sent + LONG + GRACE:
                 if not self.left(before):
                     return {"left": [], "seconds": time.monotonic() - sent}
                 if child.poll() is not None and time.monotonic() > sent + GRACE:
