@@ -27,6 +27,21 @@ pub(super) struct NodePod {
 }
 
 impl NodePod {
+    /// A pod that is on this node.
+    pub(super) fn on(node: &str, pod: Pod) -> Option<Self> {
+        let target = Target {
+            kind: "pod".to_owned(),
+            namespace: pod.metadata.namespace.clone()?,
+            name: pod.metadata.name.clone()?,
+            uid: pod.metadata.uid.clone()?,
+            node: Some(node.to_owned()),
+            zone: None,
+            owner: owner_of(&pod.metadata),
+            instance: None,
+        };
+        Some(Self { target, pod })
+    }
+
     /// Whether a `DaemonSet` owns it, which would put it back at once.
     pub(super) fn is_daemon(&self) -> bool {
         !self.is_finished() && self.target.owner.as_deref().is_some_and(|owner| owner.starts_with("daemonset/"))
@@ -71,23 +86,9 @@ pub(super) async fn pods_on(
         params = params.labels(selector.as_str());
     }
     let pods = list_all::<Pod>(&cluster.all(), params).await?;
-    let mut found: Vec<NodePod> = pods.into_iter().filter_map(|pod| found_on(node, pod)).collect();
+    let mut found: Vec<NodePod> = pods.into_iter().filter_map(|pod| NodePod::on(node, pod)).collect();
     found.sort_by(|a, b| a.target.cmp(&b.target));
     Ok(found)
-}
-
-fn found_on(node: &str, pod: Pod) -> Option<NodePod> {
-    let target = Target {
-        kind: "pod".to_owned(),
-        namespace: pod.metadata.namespace.clone()?,
-        name: pod.metadata.name.clone()?,
-        uid: pod.metadata.uid.clone()?,
-        node: Some(node.to_owned()),
-        zone: None,
-        owner: owner_of(&pod.metadata),
-        instance: None,
-    };
-    Some(NodePod { target, pod })
 }
 
 /// The pods that are lost with a node, with the workloads behind them: all but those that belong to the node itself, or have ended.

@@ -13,6 +13,7 @@ mod kube;
 mod leaving;
 mod nodes;
 mod pods;
+mod stranded;
 
 pub use self::kube::PROTECTED;
 pub(crate) use self::kube::{covers, is_protected, list, owner_of, refused, retried};

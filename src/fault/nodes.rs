@@ -185,7 +185,7 @@ pub(super) fn is_ready(node: &Node) -> bool {
 }
 
 /// Whether the scheduler may put new pods on it.
-fn is_schedulable(node: &Node) -> bool {
+pub(super) fn is_schedulable(node: &Node) -> bool {
     !node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 

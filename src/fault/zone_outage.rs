@@ -17,6 +17,7 @@ use super::isolate::{self, CutNote, Leave};
 use super::leaving::lost_with;
 use super::node_terminate::{self, NodeTerminate, TerminateMode, TerminateNote};
 use super::nodes::{NodeTargets, is_ready};
+use super::stranded;
 use crate::cluster::Cluster;
 use crate::record::Target;
 
@@ -95,8 +96,10 @@ impl Fault for ZoneOutage {
                   protected, the step is refused and names them. With `allowProtected: true` they stay up, which plan and record then say; protection is never taken away. \
                   `isolate` is refused where the control plane or instances of others have interfaces in the subnets, unless `allowControlPlane: true` or `allowOthers: true`; \
                   what else is there (NAT gateways, load balancers, endpoints) is named in a warning.\n\n\
-                  What it cannot do: volumes of the zone stay, but only an instance in it can use them, so that a pod with such a volume \
-                  stays Pending until the zone is back; nothing predicts that. What else the zone has in other subnets (load balancers, NAT gateways, databases) goes on.",
+                  The plan predicts, by the scheduler's rules over the nodes that are left, which pods will not start elsewhere, and why: volumes of the zone, node \
+                  selectors and taints, affinity, spread, room for their requests; and pods that nothing makes again. Those that are not named are not promised to start: images, \
+                  quotas, preemption and nodes that are added meanwhile are not looked at.\n\n\
+                  What it cannot do: hold the prediction against what happens. What else the zone has in other subnets (load balancers, NAT gateways, databases) goes on.",
         effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready; with `isolate`, \
                  each subnet is under the network ACL that lets nothing through, and each node is no longer Ready",
         ending: "each subnet that is still under our network ACL is put back under its own, or, where that was deleted, under the network's default, which is reported; ours is \
@@ -135,6 +138,7 @@ impl Fault for ZoneOutage {
     fn permissions(&self) -> Vec<Permission> {
         let mut rules = self.hold().permissions();
         rules.extend(self.kill().permissions());
+        rules.extend(stranded::permissions());
         rules
     }
 
@@ -170,19 +174,11 @@ impl Fault for ZoneOutage {
         let mut whole = self.hold().plan(cx).await?;
         if self.mode == ZoneMode::Isolate {
             self.cut_off(cx, &mut whole).await?;
-            return Ok(whole);
+        } else {
+            self.switch_off(cx, &mut whole).await?;
         }
-        let (nodes, protected) = self.kill().plan(cx).await?;
-        if !self.allow_protected {
-            refuse_protected(&self.zone, &protected)?;
-        }
-        whole.of += nodes.of;
-        whole.targets.extend(nodes.targets);
-        whole.leaving.extend(nodes.leaving);
-        whole.calls.extend(nodes.calls);
-        whole.undo.extend(nodes.undo);
-        whole.warnings.extend(nodes.warnings);
-        whole.warnings.extend(protected.iter().map(|why| format!("{why}: it stays up")));
+        let lost = whole.targets.iter().filter(|target| target.kind == "node").map(|node| node.name.clone()).collect();
+        whole.warnings.extend(stranded::predict(cx.cluster, &lost, self.mode == ZoneMode::Isolate).await?);
         Ok(whole)
     }
 
@@ -283,6 +279,22 @@ impl ZoneOutage {
             all: true,
             allow_last: self.allow_last,
         }
+    }
+
+    /// The second half: every instance of the zone ends.
+    async fn switch_off(&self, cx: &Planning<'_>, whole: &mut Resolution) -> Result<(), Refusal> {
+        let (nodes, protected) = self.kill().plan(cx).await?;
+        if !self.allow_protected {
+            refuse_protected(&self.zone, &protected)?;
+        }
+        whole.of += nodes.of;
+        whole.targets.extend(nodes.targets);
+        whole.leaving.extend(nodes.leaving);
+        whole.calls.extend(nodes.calls);
+        whole.undo.extend(nodes.undo);
+        whole.warnings.extend(nodes.warnings);
+        whole.warnings.extend(protected.iter().map(|why| format!("{why}: it stays up")));
+        Ok(())
     }
 
     /// The other second half: every subnet of the zone's nodes is cut off.
