@@ -167,6 +167,8 @@ pub struct Planning<'a> {
     pub seed: u64,
     /// UIDs of the targets of the steps before: a choice takes others first, because those may be gone by then.
     pub taken: &'a BTreeSet<String>,
+    /// UIDs of those of them that may still be away when this step acts.
+    pub gone: &'a BTreeSet<String>,
 }
 
 /// Where a fault acts.
@@ -295,6 +297,9 @@ pub enum FaultError {
     /// A command of this machine did not do its work.
     #[error(transparent)]
     Command(#[from] crate::cluster::CommandError),
+    /// A container engine answered with an error, or did not answer.
+    #[error(transparent)]
+    Engine(#[from] crate::cluster::EngineError),
 }
 
 impl FaultError {
@@ -311,6 +316,7 @@ impl FaultError {
             Self::Api { source, .. } => crate::cluster::is_transient(source),
             Self::State(_) | Self::Command(_) => false,
             Self::Cloud(error) => error.is_transient(),
+            Self::Engine(error) => error.is_transient(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `nodeTerminate`: the machines under nodes end. Who ends them is its provider; what comes back, and how, differs with it.
 
+mod docker;
 mod ec2;
 mod exec;
 mod power;
@@ -15,8 +16,9 @@ use super::contract::{
 };
 use super::instances::LISTS_NODES;
 use super::nodes::NodeTargets;
-use crate::cluster::CommandLine;
+use crate::cluster::{CommandLine, Engine};
 use crate::record::Target;
+use docker::DockerNote;
 use ec2::{Ec2, Ec2Note};
 use exec::{Exec, ExecNote};
 
@@ -50,6 +52,8 @@ pub enum Provider {
     /// AWS: the node's EC2 instance is terminated. Nothing takes that back; its group replaces it.
     #[default]
     Ec2,
+    /// kind: the node's container is killed or stopped through the Docker Engine's API, and started again.
+    Docker,
     /// Commands of yours, one that cuts a node's power and one that gives it back.
     Exec,
 }
@@ -73,6 +77,8 @@ pub enum TerminateMode {
 pub enum TerminateNote {
     /// Of an EC2 instance.
     Ec2(Ec2Note),
+    /// Of a container.
+    Docker(DockerNote),
     /// Of a machine that commands switch off and on.
     Exec(ExecNote),
 }
@@ -80,7 +86,7 @@ pub enum TerminateNote {
 impl Fault for NodeTerminate {
     const ABOUT: About = About {
         key: "nodeTerminate",
-        summary: "takes the machines of nodes away: EC2 instances, or by commands of yours",
+        summary: "takes nodes' machines away: EC2 instances, containers, or by your commands",
         details: "`provider: ec2`, the default: the instance of a node is found by its `spec.providerID`, never by its name, and must carry the cluster's tag. By default it \
                   ends as in a power cut (`mode: powerLoss`, EC2's `SkipOsShutdown`): connections to it hang rather than break, and the cluster takes \
                   some 40 s to call it NotReady. With `mode: shutdown` its operating system goes down in order; with `mode: scaleIn` its Auto Scaling \
@@ -89,18 +95,23 @@ impl Fault for NodeTerminate {
                   in their place where a number says how many. Each instance is terminated by a call of its own, because one that is protected \
                   vetoes every other of its zone in the same call. The plan asks EC2 by dry run. `TerminateInstances` has no undo, and asks no \
                   PodDisruptionBudget.\n\n\
+                  `provider: docker` is for clusters of kind: the node's container is found by the cluster and name in its `spec.providerID` \
+                  (`kind://docker/CLUSTER/NODE`) and killed through the Docker Engine's API, or, with `mode: shutdown`, stopped (10 s, as Docker does by default); the undo starts it again. \
+                  The engine is that of `DOCKER_HOST`, or this machine's: a Unix socket, or TCP without TLS. Squall has to run where it can be reached. Who recovers the run on another machine is \
+                  told the container to start.\n\n\
                   `provider: exec` is for every other machine (libvirt, IPMI, another cloud's CLI): `exec: {off: [virsh, destroy, \"{node}\"], on: [virsh, start, \"{node}\"]}`. \
                   Both are a program and its arguments, without a shell; `{node}`, `{providerID}` and `{address}` (the node's internal one) stand for what the node's object says. Each may take \
                   `timeout` (60 s), after which it is ended with everything that it started. `off` is over when the power is; `on` is harmless where the power is on, because it runs \
                   wherever `off` may have run. They run on the machine that Squall runs on, with its environment, and only with `--allow-exec`: see \
-                  [safety](safety.md#commands-of-yours). A node that is not Ready is refused. Give `for` at least 90 s: a cut that ends before the cluster misses the node is never seen.\n\n\
-                  What it cannot do: instances that EKS Auto Mode operates.",
+                  [safety](safety.md#commands-of-yours).\n\n\
+                  With `docker` and `exec` a node that is not Ready is refused. Give `for` at least 90 s: a cut that ends before the cluster misses the node is never seen.\n\n\
+                  What it cannot do: instances that EKS Auto Mode operates; nodes of k3d or minikube as containers (`exec` can).",
         effect: "the node is no longer Ready, or gone; with `ec2` its instance is shutting down or gone too",
         ending: "with `ec2` it heals by itself: the instance's Auto Scaling group has its wanted size in service again, on Ready nodes; where it has not in time, the \
-                 group's own scaling activities say what stood in the way. Where Karpenter started it, as many nodes are Ready as before. With `exec`, `on` is run; whole again \
+                 group's own scaling activities say what stood in the way. Where Karpenter started it, as many nodes are Ready as before. With `docker` the container is started again, with `exec` the command `on` is run; whole again \
                  when the same node is Ready, and was not all the time",
         undoable: false,
-        undoable_where: "with `provider: exec`",
+        undoable_where: "with `provider: docker` or `exec`",
         refusable: false,
     };
 
@@ -126,6 +137,13 @@ impl Fault for NodeTerminate {
             )),
             (_, None) => {}
         }
+        if self.provider == Provider::Docker && self.mode == Some(TerminateMode::ScaleIn) {
+            complaints.push(Complaint::new(
+                &["mode"],
+                "no Auto Scaling group takes a container out",
+                "write `mode: powerLoss` or `mode: shutdown`",
+            ));
+        }
         if self.provider == Provider::Exec && self.mode.is_some() {
             complaints.push(Complaint::new(
                 &["mode"],
@@ -143,19 +161,22 @@ impl Fault for NodeTerminate {
     fn permissions(&self) -> Vec<Permission> {
         match self.provider {
             Provider::Ec2 => self.ec2().permissions(),
-            Provider::Exec => power::permissions(&self.nodes),
+            Provider::Docker | Provider::Exec => power::permissions(&self.nodes),
         }
     }
 
     fn cloud_permissions(&self) -> Vec<CloudPermission> {
         match self.provider {
             Provider::Ec2 => self.ec2().cloud_permissions(),
-            Provider::Exec => Vec::new(),
+            Provider::Docker | Provider::Exec => Vec::new(),
         }
     }
 
     fn longest_injection(&self) -> Time {
-        self.exec.as_ref().map_or(Time::ZERO, |exec| exec.timeout.get())
+        match (self.provider, self.mode) {
+            (Provider::Docker, Some(TerminateMode::Shutdown)) => Engine::GRACE,
+            _ => self.exec.as_ref().map_or(Time::ZERO, |exec| exec.timeout.get()),
+        }
     }
 
     fn effect_deadline(&self, _: &TerminateNote) -> Time {
@@ -165,6 +186,7 @@ impl Fault for NodeTerminate {
     async fn resolve(&self, cx: &Planning<'_>) -> Result<Resolution, Refusal> {
         match (self.provider, &self.exec) {
             (Provider::Ec2, _) => self.ec2().resolve(cx).await,
+            (Provider::Docker, _) => docker::resolve(&self.nodes, self.mode.unwrap_or_default(), cx).await,
             (Provider::Exec, Some(exec)) => exec.resolve(&self.nodes, cx).await,
             (Provider::Exec, None) => Err(Refusal::new(NO_COMMANDS)),
         }
@@ -173,6 +195,7 @@ impl Fault for NodeTerminate {
     async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<TerminateNote>, FaultError> {
         Ok(match (self.provider, &self.exec) {
             (Provider::Ec2, _) => self.ec2().prepare(cx, target).await?.map(TerminateNote::Ec2),
+            (Provider::Docker, _) => docker::prepare(cx, target).await?.map(TerminateNote::Docker),
             (Provider::Exec, Some(exec)) => exec.prepare(cx, target).await?.map(TerminateNote::Exec),
             (Provider::Exec, None) => return Err(FaultError::State(NO_COMMANDS.to_owned())),
         })
@@ -181,6 +204,7 @@ impl Fault for NodeTerminate {
     async fn inject(&self, cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Injected, FaultError> {
         match note {
             TerminateNote::Ec2(note) => self.ec2().inject(cx, note).await,
+            TerminateNote::Docker(note) => note.inject(self.mode.unwrap_or_default()).await,
             TerminateNote::Exec(note) => note.inject(cx, target).await,
         }
     }
@@ -188,20 +212,21 @@ impl Fault for NodeTerminate {
     async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Effect, FaultError> {
         match note {
             TerminateNote::Ec2(note) => note.effect(cx, target).await,
-            TerminateNote::Exec(_) => power::effect(cx, target).await,
+            TerminateNote::Docker(_) | TerminateNote::Exec(_) => power::effect(cx, target).await,
         }
     }
 
     async fn undo(cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Undo, FaultError> {
         match note {
             TerminateNote::Ec2(_) => Ok(Undo::HealsItself),
+            TerminateNote::Docker(note) => note.undo(cx, target).await,
             TerminateNote::Exec(note) => note.undo(cx, target).await,
         }
     }
 
     fn undo_commands(note: &TerminateNote) -> Vec<CommandLine> {
         match note {
-            TerminateNote::Ec2(_) => Vec::new(),
+            TerminateNote::Ec2(_) | TerminateNote::Docker(_) => Vec::new(),
             TerminateNote::Exec(note) => note.undo_commands(),
         }
     }
@@ -209,6 +234,7 @@ impl Fault for NodeTerminate {
     async fn healed(cx: &Acting<'_>, target: &Target, note: &TerminateNote) -> Result<Heal, FaultError> {
         match note {
             TerminateNote::Ec2(note) => note.healed(cx, target).await,
+            TerminateNote::Docker(note) => note.healed(cx, target).await,
             TerminateNote::Exec(note) => note.healed(cx, target).await,
         }
     }
@@ -257,6 +283,9 @@ mod tests {
         assert_eq!(at(json!({"provider": "exec"})), [["provider"]]);
         assert_eq!(at(json!({"exec": exec})), [["exec"]]);
         assert_eq!(at(json!({"provider": "exec", "exec": exec, "mode": "shutdown"})), [["mode"]]);
+        assert_eq!(complaints(&json!({"provider": "docker", "mode": "shutdown"})), []);
+        assert_eq!(at(json!({"provider": "docker", "mode": "scaleIn"})), [["mode"]]);
+        assert_eq!(at(json!({"provider": "docker", "exec": exec})), [["exec"]]);
     }
 
     #[test]
@@ -267,6 +296,7 @@ mod tests {
         };
         let nodes = json!({"names": ["n1"]});
         assert_eq!(of(json!({"nodes": nodes})), (false, false, 0));
+        assert_eq!(of(json!({"nodes": nodes, "provider": "docker"})), (true, true, 0));
         let exec = json!({"off": ["a", "{node}"], "on": ["b", "{node}"], "timeout": "5s"});
         assert_eq!(of(json!({"nodes": nodes, "provider": "exec", "exec": exec})), (true, true, 5));
     }

@@ -115,7 +115,7 @@ impl NodeTargets {
             let params = ListParams::default().labels(DNS_LABEL);
             let dns = list_all(&cx.cluster.api::<Pod>(DNS_NAMESPACE), params).await;
             let dns = dns.map_err(|e| refused(&e, "list", "pods", DNS_NAMESPACE))?;
-            refuse_last(&all, &chosen, &dns)?;
+            refuse_last(&all, &chosen, cx.gone, &dns)?;
         }
         Ok((chosen, of))
     }
@@ -203,16 +203,22 @@ fn to_choose(node: Node) -> Option<ChosenNode> {
     Some(ChosenNode { target, node })
 }
 
-/// Refuses to take nodes when without them nothing serves: no node that can run the pods that leave, or no DNS. `dns` are the pods of
-/// the cluster's DNS; a cluster without any has its DNS elsewhere.
-fn refuse_last(all: &[Node], lost: &[ChosenNode], dns: &[Pod]) -> Result<(), Refusal> {
-    let is_lost = |name: Option<&String>| lost.iter().any(|lost| Some(&lost.target.name) == name);
+/// Refuses to take nodes when without them nothing serves: no node that can run the pods that leave, or no DNS. `gone` are those that
+/// the steps before have away, `dns` the pods of the cluster's DNS; a cluster without any has its DNS elsewhere.
+fn refuse_last(all: &[Node], chosen: &[ChosenNode], gone: &BTreeSet<String>, dns: &[Pod]) -> Result<(), Refusal> {
+    let is_gone = |node: &&Node| node.metadata.uid.as_ref().is_some_and(|uid| gone.contains(uid));
+    let mut lost: BTreeSet<&str> =
+        all.iter().filter(is_gone).filter_map(|node| node.metadata.name.as_deref()).collect();
+    let before = lost.len();
+    lost.extend(chosen.iter().map(|chosen| chosen.target.name.as_str()));
+    let what = if before == 0 { "this" } else { "this and the steps before it" };
+    let is_lost = |name: Option<&String>| name.is_some_and(|name| lost.contains(name.as_str()));
     let refuse = |message: String| {
         Err(Refusal::new(message).hint("choose fewer nodes; write `allowLast: true` under `nodes` if that is meant"))
     };
     if !all.iter().any(|node| !is_lost(node.metadata.name.as_ref()) && is_ready(node) && is_schedulable(node)) {
         return refuse(format!(
-            "this would take {} of the {} nodes, and no other is Ready and schedulable: no pod could start anywhere",
+            "{what} would take {} of the {} nodes, and no other is Ready and schedulable: no pod could start anywhere",
             lost.len(),
             all.len()
         ));
@@ -223,7 +229,7 @@ fn refuse_last(all: &[Node], lost: &[ChosenNode], dns: &[Pod]) -> Result<(), Ref
         let nodes: BTreeSet<String> = serving.iter().filter_map(|pod| node_of(pod)).collect();
         let nodes: Vec<String> = nodes.into_iter().collect();
         return refuse(format!(
-            "every ready pod of the cluster's DNS (`{DNS_LABEL}` in `{DNS_NAMESPACE}`) is on what this would take: {}",
+            "every ready pod of the cluster's DNS (`{DNS_LABEL}` in `{DNS_NAMESPACE}`) is on what {what} would take: {}",
             nodes.join(", ")
         ));
     }
@@ -275,10 +281,20 @@ mod tests {
     }
 
     async fn choose(targets: serde_json::Value, nodes: &[Node], dns: &[Pod]) -> Result<Vec<String>, String> {
+        choose_after(&[], targets, nodes, dns).await
+    }
+
+    /// The same while the steps before have these nodes away.
+    async fn choose_after(
+        gone: &[&str],
+        targets: serde_json::Value,
+        nodes: &[Node],
+        dns: &[Pod],
+    ) -> Result<Vec<String>, String> {
         let targets: NodeTargets = serde_json::from_value(targets).unwrap();
         assert_eq!(targets.check(), []);
-        let (cluster, taken) = (cluster(nodes, dns), BTreeSet::new());
-        let chosen = targets.choose(&Planning { cluster: &cluster, seed: 7, taken: &taken }).await;
+        let (cluster, gone) = (cluster(nodes, dns), gone.iter().map(|name| format!("uid-{name}")).collect());
+        let chosen = targets.choose(&Planning { cluster: &cluster, seed: 7, taken: &gone, gone: &gone }).await;
         chosen
             .map(|(nodes, _)| nodes.into_iter().map(|n| n.target.name).collect())
             .map_err(|r| format!("{} / {}", r.message, r.hint.unwrap_or_default()))
@@ -323,6 +339,19 @@ mod tests {
         assert!(refused.contains("every ready pod of the cluster's DNS") && refused.contains("allowLast"), "{refused}");
         assert!(choose(first.clone(), &three(), &[dns("n1", "True"), dns("n2", "True")]).await.is_ok());
         assert!(choose(first, &three(), &[]).await.is_ok(), "its DNS is elsewhere");
+    }
+
+    #[tokio::test]
+    async fn several_steps_together_may_not_take_what_one_may_not() {
+        let last = json!({"names": ["n3"]});
+        let refused = choose_after(&["n1", "n2"], last.clone(), &three(), &[]).await.unwrap_err();
+        assert!(refused.starts_with("this and the steps before it would take 3 of the 3 nodes"), "{refused}");
+        assert!(choose_after(&["n1"], last.clone(), &three(), &[]).await.is_ok());
+        assert!(choose_after(&["n3", "n2"], last.clone(), &three(), &[]).await.is_ok(), "the same node again is one");
+        let pods = [dns("n1", "True"), dns("n3", "True")];
+        let refused = choose_after(&["n1"], last.clone(), &three(), &pods).await.unwrap_err();
+        assert!(refused.contains("is on what this and the steps before it would take: n1, n3"), "{refused}");
+        assert!(choose_after(&["n2"], last, &three(), &pods).await.is_ok());
     }
 
     #[test]

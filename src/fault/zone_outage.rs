@@ -97,7 +97,8 @@ impl Fault for ZoneOutage {
                   `isolate` is refused where the control plane or instances of others have interfaces in the subnets, unless `allowControlPlane: true` or `allowOthers: true`; \
                   what else is there (NAT gateways, load balancers, endpoints) is named in a warning.\n\n\
                   The plan predicts, by the scheduler's rules over the nodes that are left, which pods will not start elsewhere, and why: volumes of the zone, node \
-                  selectors and taints, affinity, spread, room for their requests; and pods that nothing makes again. Those that are not named are not promised to start: images, \
+                  selectors and taints, affinity, spread, room for their requests; and pods that nothing makes again. (The cluster removes the pods of a node that is gone within a \
+                  minute, and those of one that is out of reach after five: before that none starts elsewhere.) Those that are not named are not promised to start: images, \
                   quotas, preemption and nodes that are added meanwhile are not looked at.\n\n\
                   What it cannot do: hold the prediction against what happens. What else the zone has in other subnets (load balancers, NAT gateways, databases) goes on.",
         effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready; with `isolate`, \

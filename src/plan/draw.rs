@@ -132,7 +132,9 @@ async fn resolve(plan: &mut Plan, experiment: &Experiment, cluster: &Cluster) ->
     for step in steps {
         let taken: BTreeSet<String> =
             plan.steps.iter().flat_map(|step| &step.targets).map(|target| target.uid.clone()).collect();
-        let planning = Planning { cluster, seed: step_seed(plan.seed, step.name.as_str()), taken: &taken };
+        let gone = timing::gone_by(&plan.steps, millis(step.at));
+        let seed = step_seed(plan.seed, step.name.as_str());
+        let planning = Planning { cluster, seed, taken: &taken, gone: &gone };
         match step.fault.resolve(&planning).await {
             Ok(resolution) => {
                 let of = Selectable::of(&resolution);
@@ -167,7 +169,6 @@ fn selection(step: &Step) -> String {
 }
 
 fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
-    let millis = |time: crate::scalar::Duration| u64::try_from(time.get().as_millis()).unwrap_or(u64::MAX);
     PlannedStep {
         name: step.name.to_string(),
         at_ms: millis(step.at),
@@ -183,6 +184,10 @@ fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
         commands: resolution.commands,
         undo_commands: resolution.undo_commands,
     }
+}
+
+fn millis(time: crate::scalar::Duration) -> u64 {
+    u64::try_from(time.get().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Resolves the limits and holds the steps against them, as the executor will at every mutation.

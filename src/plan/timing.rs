@@ -1,5 +1,6 @@
 //! How long the phases last, how many requests that makes, and which steps are in each other's way.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -201,12 +202,22 @@ pub(super) fn taken_before(steps: &[PlannedStep]) -> Vec<String> {
 
 /// Whether two steps act at the same time, ends included: an undo at the instant of another injection is a race.
 fn meet(a: &PlannedStep, b: &PlannedStep) -> bool {
-    let end = |step: &PlannedStep| match step.hold_ms {
+    a.at_ms <= end(b) && b.at_ms <= end(a)
+}
+
+/// When a step acts last, in milliseconds after *during* has begun.
+fn end(step: &PlannedStep) -> u64 {
+    match step.hold_ms {
         Some(hold) => step.at_ms.saturating_add(hold),
         None if step.undoable => u64::MAX,
         None => step.at_ms,
-    };
-    a.at_ms <= end(b) && b.at_ms <= end(a)
+    }
+}
+
+/// UIDs of what these steps may still have away at an instant: what is held then, and what heals by itself, for nobody knows when.
+pub(super) fn gone_by(steps: &[PlannedStep], at_ms: u64) -> BTreeSet<String> {
+    let away = steps.iter().filter(|step| !step.undoable || end(step) >= at_ms);
+    away.flat_map(|step| &step.targets).map(|target| target.uid.clone()).collect()
 }
 
 #[cfg(test)]
@@ -225,6 +236,16 @@ mod tests {
         assert_eq!(overlaps(&[open.clone(), held("b", 900, 1)]).len(), 1, "held until `during` ends");
         let elsewhere = step("b", 0, vec![pod("shop", "web-2")]);
         assert_eq!(overlaps(&[open, elsewhere]).len(), 0);
+    }
+
+    #[test]
+    fn what_was_given_back_before_is_not_away_any_more() {
+        let held = PlannedStep { hold_ms: Some(10), undoable: true, ..step("a", 0, vec![pod("shop", "web-1")]) };
+        let healing = step("b", 0, vec![pod("shop", "web-2")]);
+        let uid = |name| pod("shop", name).uid;
+        let steps = [held, healing];
+        assert_eq!(gone_by(&steps, 10), BTreeSet::from([uid("web-1"), uid("web-2")]));
+        assert_eq!(gone_by(&steps, 11), BTreeSet::from([uid("web-2")]));
     }
 
     #[test]

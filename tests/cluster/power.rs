@@ -1,8 +1,9 @@
-//! Nodes whose power commands of the user's cut and give back. Only the test bed has such commands; left out, and said so, elsewhere.
+//! Nodes whose power is cut and given back: by commands of the user's, and by a Docker Engine. Only the test bed has such commands and
+//! such a node; left out, and said so, elsewhere.
 //!
 //! A power cut takes the pods of other tests too: these run alone (see `.config/nextest.toml`).
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -11,25 +12,82 @@ use crate::support::{Place, Ran, covered, experiment, signal};
 
 /// The bed's record of its bridge: process id, start time, boot.
 const BRIDGE: &str = "/run/squall-testbed/pid/bridge";
-/// The step is held for long enough that the cluster misses the node.
+/// A Docker Engine on the bed, with the container of one more node.
+const DOCKER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/docker.sh");
+/// The name of that node and of its container.
+const CONTAINER: &str = "kind-worker";
+/// The step is held for long enough that the cluster misses the node: the bed's does after 8 s.
 const TIMING: &str = "  timing: {before: 4s, after: 4s, heal: 90s}\n  limits: {nodes: 1}\n";
+
+/// Whether this is the test bed with its cloud, which alone has what these tests need.
+fn has_power(place: &Place) -> bool {
+    let has = std::path::Path::new(BRIDGE).exists();
+    if !has {
+        eprintln!(
+            "left out, because only the nodes of the test bed with its cloud can be switched off here: {}",
+            place.namespace
+        );
+    }
+    has
+}
+
+/// What runs a script of the bed. A test is in the network of the cluster; nodes are made where the bed's bridge is.
+fn outside(script: &str, arguments: &[&str]) -> Vec<String> {
+    let bridge = std::fs::read_to_string(BRIDGE).unwrap();
+    let bridge = bridge.split(' ').next().unwrap();
+    let before = ["nsenter", "--target", bridge, "--mount", "--net", script];
+    before.iter().chain(arguments).map(|&word| word.to_owned()).collect()
+}
+
+/// Runs it, and returns what it printed.
+fn run_outside(script: &str, arguments: &[&str]) -> String {
+    let argv = outside(script, arguments);
+    let output = Command::new(&argv[0]).args(&argv[1..]).stderr(Stdio::inherit()).output().unwrap();
+    assert!(output.status.success(), "{argv:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A node of the cluster.
+struct Node<'a> {
+    place: &'a Place,
+    name: String,
+}
+
+impl Node<'_> {
+    fn get(&self) -> Value {
+        serde_json::from_str(&self.place.kubectl(&["get", "node", &self.name, "-o", "json"])).unwrap()
+    }
+
+    fn uid(&self) -> String {
+        self.get()["metadata"]["uid"].as_str().unwrap().to_owned()
+    }
+
+    fn is_ready(&self) -> bool {
+        let node = self.get();
+        let conditions = node["status"]["conditions"].as_array().unwrap();
+        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
+    }
+}
 
 /// A node of the bed that is on when the test is over, however it ends.
 struct Machine<'a> {
-    place: &'a Place,
-    name: String,
+    node: Node<'a>,
     /// Its number on the bed.
     number: String,
+}
+
+impl<'a> std::ops::Deref for Machine<'a> {
+    type Target = Node<'a>;
+
+    fn deref(&self) -> &Node<'a> {
+        &self.node
+    }
 }
 
 impl<'a> Machine<'a> {
     /// One that runs no pod of the cluster's DNS.
     fn of(place: &'a Place) -> Option<Self> {
-        if !std::path::Path::new(BRIDGE).exists() {
-            eprintln!(
-                "left out, because only the nodes of the test bed with its cloud can be switched off here: {}",
-                place.namespace
-            );
+        if !has_power(place) {
             return None;
         }
         let names =
@@ -47,29 +105,12 @@ impl<'a> Machine<'a> {
         let nodes = names(&["get", "nodes", "-o", "jsonpath={.items[*].metadata.name}"]);
         let name = nodes.into_iter().find(|node| !dns.contains(node)).expect("a node without DNS");
         let number = name.trim_start_matches("node").split('-').next().unwrap().to_owned();
-        Some(Self { place, name, number })
+        Some(Self { node: Node { place, name }, number })
     }
 
-    fn get(&self) -> Value {
-        serde_json::from_str(&self.place.kubectl(&["get", "node", &self.name, "-o", "json"])).unwrap()
-    }
-
-    fn uid(&self) -> String {
-        self.get()["metadata"]["uid"].as_str().unwrap().to_owned()
-    }
-
-    fn is_ready(&self) -> bool {
-        let node = self.get();
-        let conditions = node["status"]["conditions"].as_array().unwrap();
-        conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
-    }
-
-    /// The command that does it. A test is in the network of the cluster; nodes are made where the bed's bridge is.
+    /// The command that does it.
     fn switch(&self, verb: &str) -> Vec<String> {
-        let bridge = std::fs::read_to_string(BRIDGE).unwrap();
-        let bridge = bridge.split(' ').next().unwrap();
-        let outside = ["nsenter", "--target", bridge, "--mount", "--net", BED, verb, self.number.as_str()];
-        outside.map(str::to_owned).to_vec()
+        outside(BED, &[verb, &self.number])
     }
 
     /// A step that cuts its power.
@@ -96,6 +137,59 @@ impl Drop for Machine<'_> {
     }
 }
 
+/// A Docker Engine with the container of a node of the bed, which are gone when the test is over, however it ends.
+struct Container<'a> {
+    node: Node<'a>,
+}
+
+impl<'a> Container<'a> {
+    fn of(place: &'a Place) -> Self {
+        // Made before it is complete, so that what there is of it goes again.
+        let container = Self { node: Node { place, name: CONTAINER.to_owned() } };
+        run_outside(DOCKER, &["up"]);
+        container
+    }
+
+    /// What Docker says of a key of its state.
+    fn state(key: &str) -> String {
+        run_outside(DOCKER, &["docker", "inspect", "--format", &format!("{{{{.State.{key}}}}}"), CONTAINER])
+            .trim()
+            .to_owned()
+    }
+
+    /// A step that cuts its power.
+    fn cut(hold: &str, more: &str) -> String {
+        format!("for: {hold}\n      nodeTerminate: {{nodes: {{names: [{CONTAINER}]}}, provider: docker{more}}}")
+    }
+}
+
+impl<'a> std::ops::Deref for Container<'a> {
+    type Target = Node<'a>;
+
+    fn deref(&self) -> &Node<'a> {
+        &self.node
+    }
+}
+
+impl Drop for Container<'_> {
+    fn drop(&mut self) {
+        let down = outside(DOCKER, &["down"]);
+        let status = Command::new(&down[0]).args(&down[1..]).status();
+        if !std::thread::panicking() {
+            assert!(status.unwrap().success());
+        }
+    }
+}
+
+/// The run made every call that its plan names, and no other.
+fn assert_declared(place: &Place) {
+    let (declared, made) = (place.declared(), place.made());
+    let undeclared: Vec<_> = made.iter().filter(|call| !declared.iter().any(|rule| covered(call, rule))).collect();
+    let others = declared.iter().filter(|rule| rule.3 != place.state);
+    let unused: Vec<_> = others.filter(|rule| !made.iter().any(|call| covered(call, rule))).collect();
+    assert!(undeclared.is_empty() && unused.is_empty(), "undeclared: {undeclared:#?}, unused: {unused:#?}");
+}
+
 fn hypotheses() -> [&'static str; 1] {
     ["{probe: web, tolerance: success >= 50%}"]
 }
@@ -107,7 +201,7 @@ fn commands_cut_the_power_of_a_node_and_give_it_back_only_where_they_are_allowed
     place.deploy("web", 3, &["--drain=3s"], "/readyz");
     let Some(machine) = Machine::of(&place) else { return };
     let uid = machine.uid();
-    place.write("experiment.yaml", &experiment(&place, &hypotheses(), &machine.cut("80s"), TIMING));
+    place.write("experiment.yaml", &experiment(&place, &hypotheses(), &machine.cut("30s"), TIMING));
     let shown = format!("{BED} power-off {}", machine.number);
     for verb in ["plan", "run"] {
         place.squall(&[verb, "experiment.yaml"]).exits(3).says(&shown).says("--allow-exec");
@@ -123,11 +217,7 @@ fn commands_cut_the_power_of_a_node_and_give_it_back_only_where_they_are_allowed
     assert_eq!(of("undone", "outcome"), "undone");
     assert_eq!(of("healed", "detail"), format!("node/{} is Ready again", machine.name));
     place.kubectl(&["-n", &place.namespace, "rollout", "status", "deployment/web", "--timeout=90s"]);
-    let (declared, made) = (place.declared(), place.made());
-    let undeclared: Vec<_> = made.iter().filter(|call| !declared.iter().any(|rule| covered(call, rule))).collect();
-    let others = declared.iter().filter(|rule| rule.3 != place.state);
-    let unused: Vec<_> = others.filter(|rule| !made.iter().any(|call| covered(call, rule))).collect();
-    assert!(undeclared.is_empty() && unused.is_empty(), "undeclared: {undeclared:#?}, unused: {unused:#?}");
+    assert_declared(&place);
     place.assert_clean();
 }
 
@@ -181,5 +271,49 @@ fn a_killed_runners_guard_gives_the_power_back_and_a_command_that_fails_is_a_fin
     assert_ne!(ran.code, 0);
     assert_eq!(place.events("undone")[0]["outcome"], "undone", "what failed may have done its work: `on` is run");
     assert!(machine.is_ready());
+    place.assert_clean();
+}
+
+#[test]
+#[ignore = "needs a cluster (make e2e)"]
+fn a_container_is_killed_and_started_again_and_recover_starts_what_a_dead_runner_stopped() {
+    let mut place = Place::new("docker");
+    if !has_power(&place) {
+        return;
+    }
+    place.environment = vec![("DOCKER_HOST", run_outside(DOCKER, &["host"]).trim().to_owned())];
+    place.deploy("web", 3, &["--drain=3s"], "/readyz");
+    let others = place.kubectl(&["get", "nodes", "-o", "jsonpath={.items[0].metadata.name}"]);
+    let text = |step: &str| experiment(&place, &hypotheses(), step, TIMING);
+    place.write("other.yaml", &text(&Container::cut("30s", "").replace(CONTAINER, &others)));
+    place
+        .squall(&["plan", "other.yaml"])
+        .exits(3)
+        .says("does not answer: there is no such socket")
+        .says("`DOCKER_HOST`");
+
+    let container = Container::of(&place);
+    place.squall(&["plan", "other.yaml"]).exits(3).says("is no container of kind: its `spec.providerID` is `aws:///");
+    let (uid, started) = (container.uid(), Container::state("StartedAt"));
+    place.run(&text(&Container::cut("30s", ""))).exits(0).says("kill container ");
+    assert!(container.is_ready());
+    assert_eq!(container.uid(), uid, "the same node is back");
+    assert_ne!(Container::state("StartedAt"), started);
+    let of = |kind: &str, key: &str| place.events(kind)[0][key].clone();
+    assert_eq!(of("effect", "detail"), format!("node/{CONTAINER} is not Ready"));
+    assert_eq!(of("undone", "outcome"), "undone");
+    assert_eq!(of("healed", "detail"), format!("node/{CONTAINER} is Ready again"));
+
+    std::fs::remove_dir_all(place.reports()).unwrap();
+    let text = text(&Container::cut("5m", ", mode: shutdown"));
+    let mut child = place.start_with(&["--no-guard"], &text, "\"type\":\"effect\"");
+    signal(&child, "KILL");
+    child.wait().unwrap();
+    assert_eq!(Container::state("Running"), "false");
+    assert_ne!(Container::state("ExitCode"), "137", "it was asked to shut down, and did");
+    let run = place.run_id();
+    place.squall(&["recover", &run]).exits(0).says("clean");
+    assert_eq!(Container::state("Running"), "true");
+    place.wait_for("the node", || container.is_ready());
     place.assert_clean();
 }

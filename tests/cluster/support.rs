@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) namespace: String,
     pub(crate) state: String,
     pub(crate) folder: tempfile::TempDir,
+    /// Variables that the binary gets beside the test's own.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 /// A kind of call, or the permission to make it: verb, group, resource, namespace.
@@ -54,6 +56,7 @@ impl Place {
             namespace: format!("e2e-{name}-{unique}"),
             state: format!("e2e-{name}-{unique}-state"),
             folder: tempfile::tempdir().unwrap(),
+            environment: Vec::new(),
         };
         place.kubectl(&["create", "namespace", &place.namespace]);
         place.kubectl(&["create", "namespace", &place.state]);
@@ -152,6 +155,7 @@ impl Place {
             .env("SQUALL_CONTEXT", &self.context)
             .env("SQUALL_STATE_NAMESPACE", &self.state)
             .env("NO_COLOR", "1")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -238,6 +238,8 @@ down() {
 remove_bed() {
   local file name dir
   if bed_exists; then
+    # First of all, as its container would outlive it.
+    if [ -e "$STATE/pid/docker" ]; then "$HERE/docker.sh" down || fail "the Docker Engine does not end"; fi
     stop_bridge || fail "the bridge does not end"
     # All at once first: one by one, each would spend its last seconds on missing the others.
     for file in "$STATE"/pid/*; do

@@ -278,7 +278,7 @@ async fn planned(server: &Server, more: Value) -> Result<Resolution, String> {
     let (cluster, taken) = (server.cluster(), BTreeSet::new());
     let fault = fault(&more);
     assert_eq!(fault.check(), []);
-    let resolution = fault.resolve(&Planning { cluster: &cluster, seed: 1, taken: &taken }).await;
+    let resolution = fault.resolve(&Planning { cluster: &cluster, seed: 1, taken: &taken, gone: &taken }).await;
     resolution.map_err(|r| format!("{} / {}", r.message, r.hint.unwrap_or_default()))
 }
 

@@ -183,7 +183,7 @@ impl Ec2<'_> {
         let mut protected: BTreeSet<String> = BTreeSet::new();
         loop {
             let taken = cx.taken.union(&protected).cloned().collect();
-            let planning = Planning { cluster: cx.cluster, seed: cx.seed, taken: &taken };
+            let planning = Planning { taken: &taken, ..*cx };
             let (chosen, of) = self.nodes.choose(&planning).await?;
             resolution.of = of;
             let mut found = Vec::new();

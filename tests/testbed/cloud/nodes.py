@@ -56,6 +56,8 @@ def is_ready(node: dict[str, Any]) -> bool:
 
 def decide(node: dict[str, Any], state: str) -> tuple[str, Any] | None:
     """What the lifecycle controller does about a node, by its instance's state: "delete", "taint" with the new taints, or nothing."""
+    if not node["spec"].get("providerID", "").startswith("aws:///"):
+        return None  # not of this cloud
     taints = node["spec"].get("taints", [])
     others = [taint for taint in taints if taint["key"] != TAINT]
     if is_ready(node):

@@ -18,11 +18,11 @@ from machines import Machines, address
 from nodes import TAINT, decide
 
 
-def node(ready: str, *taints: str) -> dict[str, Any]:
+def node(ready: str, *taints: str, provider: str = "aws:///us-east-1a/i-1") -> dict[str, Any]:
     """As the API server has it."""
     return {
         "metadata": {"name": "node1-abcde"},
-        "spec": {"taints": [{"key": key, "effect": "NoSchedule"} for key in taints]},
+        "spec": {"providerID": provider, "taints": [{"key": key, "effect": "NoSchedule"} for key in taints]},
         "status": {"conditions": [{"type": "Ready", "status": ready}]},
     }
 
@@ -35,6 +35,7 @@ class Lifecycle(unittest.TestCase):
         for state in ("running", "pending", "shutting-down"):
             self.assertIsNone(decide(node("Unknown"), state))
         self.assertIsNone(decide(node("True"), "terminated"))
+        self.assertIsNone(decide(node("Unknown", provider="kind://docker/a/b"), "terminated"))
 
     def test_a_stopped_one_is_tainted_until_it_is_ready_again(self) -> None:
         self.assertIsNone(decide(node("True"), "stopped"))
