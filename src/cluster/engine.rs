@@ -100,7 +100,7 @@ impl Engine {
     /// # Errors
     ///
     /// When it can't be reached, or not in this way.
-    pub async fn open(host: &str) -> Result<Self, EngineError> {
+    async fn open(host: &str) -> Result<Self, EngineError> {
         let seconds = PATIENCE.as_secs();
         let docker = match host.split_once("://") {
             Some(("unix", path)) if path.starts_with('/') => {

@@ -20,8 +20,10 @@ const CLUSTER: &str = "io.x-k8s.kind.cluster";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DockerNote {
-    /// The engine, as `DOCKER_HOST` names it.
+    /// The engine, as `DOCKER_HOST` named it: for a person who is told where to look. Nobody connects to an address from a log.
     engine: String,
+    /// The cluster that the container's label names.
+    cluster: String,
     container: String,
     before: Before,
 }
@@ -88,12 +90,13 @@ pub(super) async fn prepare(cx: &Acting<'_>, target: &Target) -> Result<Option<D
     let engine = Engine::of_environment().await?;
     let Some(place) = Place::of(&node) else { return Ok(None) };
     let found = place.container(&engine).await?.filter(|found| target.instance.as_ref() == Some(&found.id));
-    Ok(found.map(|found| DockerNote { engine: engine.to_string(), container: found.id, before }))
+    let cluster = place.cluster.to_owned();
+    Ok(found.map(|found| DockerNote { engine: engine.to_string(), cluster, container: found.id, before }))
 }
 
 impl DockerNote {
     pub(super) async fn inject(&self, mode: TerminateMode) -> Result<Injected, FaultError> {
-        let engine = Engine::open(&self.engine).await?;
+        let engine = Engine::of_environment().await?;
         let there = match mode {
             TerminateMode::Shutdown => engine.stop(&self.container).await?,
             TerminateMode::PowerLoss | TerminateMode::ScaleIn => engine.kill(&self.container).await?,
@@ -111,20 +114,39 @@ impl DockerNote {
         match self.start().await {
             Ok(Started::Now) => Ok(Undo::Undone(format!("container {id} started"))),
             Ok(Started::Before) => Ok(Undo::Nothing(format!("container {id} runs"))),
-            // Another machine has another engine under the same address, or none; the node says whether somebody has been there.
+            // Another machine has another engine, or none; the node says whether somebody has been there.
             other => match (power::healed(cx, target, &self.before).await?, other) {
                 (Heal::Healed(words), _) => Ok(Undo::Undone(words)),
+                (_, Err(EngineError::Unreachable { engine, why })) => {
+                    let why = format!("{why}; {}", self.by_hand());
+                    Err(EngineError::Unreachable { engine, why }.into())
+                }
                 (_, Err(e)) => Err(e.into()),
                 (_, Ok(_)) => Ok(Undo::ByHand(format!(
-                    "the Docker Engine at {} has no container {id}; where it is, by hand: docker start {id}",
-                    self.engine
+                    "the Docker Engine of this machine has no container {id} of cluster {}; {}",
+                    self.cluster,
+                    self.by_hand()
                 ))),
             },
         }
     }
 
+    /// What a person can do who is where the container is.
+    fn by_hand(&self) -> String {
+        format!(
+            "it was at {}: `squall recover` there, or by hand: docker start {}",
+            self.engine,
+            short(&self.container)
+        )
+    }
+
+    /// Starts the container, where it still is one of the cluster: a log may come from anybody.
     async fn start(&self) -> Result<Started, EngineError> {
-        let engine = Engine::open(&self.engine).await?;
+        let engine = Engine::of_environment().await?;
+        let of_cluster = engine.labelled(CLUSTER, &self.cluster).await?;
+        if !of_cluster.iter().any(|container| container.id == self.container) {
+            return Ok(Started::Never);
+        }
         if engine.runs(&self.container).await? == Some(true) {
             return Ok(Started::Before);
         }
@@ -142,7 +164,7 @@ enum Started {
     Now,
     /// It ran when we came.
     Before,
-    /// There is none.
+    /// There is none of the cluster.
     Never,
 }
 

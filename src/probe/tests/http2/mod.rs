@@ -329,7 +329,10 @@ async fn the_server_counts_what_the_ledger_counts() {
     assert!(samples.iter().all(|(_, s)| s.outcome == Outcome::Good || s.outcome == unprocessed), "{samples:?}");
     assert!(refused > 0);
     let opened = samples.iter().filter(|(_, sample)| !sample.reused).count();
-    assert_eq!(seen.counts(), [opened, 300]);
+    let [connections, requests] = seen.counts();
+    assert_eq!(connections, opened);
+    // What is written after the one that makes a connection go away may cross its end, and never be read.
+    assert!((samples.len() - refused + 1..=300).contains(&requests), "{requests} of 300, {refused} refused");
     let fresh = |(stream, _): &&(StreamKind, _)| *stream == StreamKind::Fresh;
     assert!(samples.iter().filter(fresh).all(|(_, sample)| !sample.reused));
 }
