@@ -59,7 +59,7 @@ fn demo(name: &str) -> Place {
 
 fn here(place: &Place, text: &str) -> String {
     text.replace("namespace: shop", &format!("namespace: {}", place.namespace))
-        .replace("namespaces: [shop]", &format!("namespaces: [{}]", place.namespace))
+        .replace("namespaces: [shop", &format!("namespaces: [{}", place.namespace))
         .replace("web.shop.svc", &format!("web.{}.svc", place.namespace))
 }
 
