@@ -9,6 +9,8 @@
 #                                 start a bed (3 nodes in us-east-1a, b, c), or mend the one that is there
 #   testbed.sh up --cloud [--fast-node-monitor]
 #                                 the same with AWS's API around it: 6 nodes, instances of four Auto Scaling groups
+#   testbed.sh up --spare ...     a bed that the next one may take the place of
+#   testbed.sh spare              0 when the bed may be taken down without asking: started as spare, or nothing of it runs
 #   testbed.sh cloud faults [JSON] | calls | state | wait [SECONDS] | reset
 #                                 make AWS's API fail, see what it was asked, put everything back
 #   testbed.sh exec CMD...        run CMD where the runner's place is: in the cluster's network, with KUBECONFIG set
@@ -40,7 +42,7 @@ usage() {
 # ---- up ----
 
 # Options that were given, for the comparison with the bed that is there.
-WANT_NODES="" WANT_ZONES="" WANT_FAST="" WANT_CLOUD=""
+WANT_NODES="" WANT_ZONES="" WANT_FAST="" WANT_CLOUD="" WANT_SPARE=""
 
 parse_up() {
   while (($#)); do
@@ -51,6 +53,7 @@ parse_up() {
       --zones=*) WANT_ZONES=${1#*=} ;;
       --fast-node-monitor) WANT_FAST=yes ;;
       --cloud) WANT_CLOUD=yes ;;
+      --spare) WANT_SPARE=yes ;;
       *) fail "up: unknown option $1" ;;
     esac
     shift || fail "up: the last option lacks its value"
@@ -108,12 +111,22 @@ compare_options() {
 
 # What comes in its place is what it was.
 keep_options() {
-  WANT_FAST=$(setting fast)
+  WANT_FAST=$(setting fast) WANT_SPARE=$(setting spare)
   if has_cloud; then
     WANT_CLOUD=yes
   else
     WANT_NODES=$(setting nodes) WANT_ZONES=$(setting zones)
   fi
+}
+
+# What may be taken down without asking: nobody's work is in it.
+is_spare() {
+  local file
+  bed_ready || return 0
+  [ "$(setting spare)" != yes ] || return 0
+  for file in "$STATE"/pid/*; do
+    if alive "${file##*/}"; then return 1; fi
+  done
 }
 
 leftovers() {
@@ -136,6 +149,7 @@ start_bed() {
   echo "${WANT_NODES:-3}" >"$STATE/nodes"
   echo "${WANT_ZONES:-$CLOUD_ZONES}" >"$STATE/zones"
   echo "${WANT_FAST:-no}" >"$STATE/fast"
+  echo "${WANT_SPARE:-no}" >"$STATE/spare"
   make_mount_points
   network_up
   neighbours "$NET" br0 0
@@ -301,6 +315,7 @@ main() {
     up) up "$@" ;;
     down) down ;;
     status) check_home && bed_status ;;
+    spare) check_home && is_spare ;;
     kubeconfig) need_bed && echo "$BED/admin.kubeconfig" ;;
     exec) (($#)) || usage && need_bed && enter "$@" ;;
     power-off) change_power off "$@" ;;

@@ -92,7 +92,7 @@ stop() { # NAME: kills the daemon and waits until it is gone
 
 bed_exists() { [ -d "$STATE/pid" ]; }
 bed_ready() { [ -e "$STATE/ready" ]; }
-setting() { cat "$STATE/$1"; } # nodes, slots, zones, fast, build, home, cloud, venv
+setting() { cat "$STATE/$1"; } # nodes, slots, zones, fast, spare, build, home, cloud, venv
 
 # A bed is worked on from the home that it was started from: certificates and disks are there.
 check_home() {
