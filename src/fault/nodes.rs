@@ -169,7 +169,8 @@ impl NodeTargets {
     }
 }
 
-fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+/// The value of a node's label.
+pub(super) fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
     node.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 

@@ -198,7 +198,10 @@ pub(crate) async fn hold(
                 Verdict::Held => {}
                 Verdict::Spoilt => spoilt.push(*case),
                 // Requests that were to come one after the other have crossed, which not every case shows by itself.
-                Verdict::Wrong(_) if stood_still && tries < TRIES => spoilt.push(*case),
+                Verdict::Wrong(how) if stood_still && tries < TRIES => {
+                    eprintln!("this machine stood still, tried again: {}: {how}", case.name());
+                    spoilt.push(*case);
+                }
                 Verdict::Wrong(how) => wrong.push(format!("{}: {how}", case.name())),
             }
         }

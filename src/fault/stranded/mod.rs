@@ -16,10 +16,10 @@ use super::contract::{Permission, Refusal};
 use super::instances::LISTS_NODES;
 use super::kube::{list, refused};
 use super::leaving::{NodePod, top_owners};
-use super::nodes::{is_ready, is_schedulable};
+use super::nodes::{is_ready, is_schedulable, label};
 use crate::cluster::Cluster;
 use resources::Amounts;
-use rules::{Like, is_tolerated, is_wanted, label, reaches};
+use rules::{Like, is_tolerated, is_wanted, reaches};
 
 /// What [`predict`] calls.
 pub(super) fn permissions() -> Vec<Permission> {

@@ -9,13 +9,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::{Selector as Labels, SelectorExt as _};
 
+use super::super::nodes::label;
+
 /// The label that every node has of itself.
 const NAME: &str = "metadata.name";
-
-/// The value of a node's label.
-pub(super) fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
-}
 
 /// Whether the pod's own node selector and required node affinity take the node.
 pub(super) fn is_wanted(pod: &Pod, node: &Node) -> bool {
