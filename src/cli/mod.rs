@@ -4,6 +4,7 @@ mod document;
 mod observe;
 mod plan;
 mod recover;
+mod reference;
 mod run;
 
 use std::path::PathBuf;

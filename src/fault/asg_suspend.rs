@@ -50,9 +50,7 @@ impl Fault for AsgSuspend {
                   and goes on elsewhere. That stands for `processes: [Launch]` only; any other process is refused there, and so is a zone in which Karpenter \
                   runs nodes, because Karpenter asks no Auto Scaling group. The plan prints which of the two was chosen.\n\n\
                   The undo note is in the run's log and on the group, in the tags `squall.dev/undo`, `squall.dev/undo-processes` and \
-                  `squall.dev/undo-subnets`, which are written before the group is touched. A group that carries another run's note is refused.\n\n\
-                  What it cannot do: it takes no capacity away by itself. Scheduled actions that fall due meanwhile are lost, and when \
-                  Launch is resumed, everything that is missing starts at once. No dry run exists for Auto Scaling, so the plan calls its permissions unverified.",
+                  `squall.dev/undo-subnets`, which are written before the group is touched. A group that carries another run's note is refused.",
         effect: "the group itself says that the processes are suspended, and that it launches in no subnet of the zone",
         ending: "resumes what we suspended and adds back the subnets that we took out to whatever the list is by then; what others changed \
                  meanwhile stays, is reported, and makes the run inconclusive. Whole again when the group has its wanted size in service on Ready nodes, \
@@ -60,6 +58,11 @@ impl Fault for AsgSuspend {
         undoable: true,
         undoable_where: "",
         refusable: false,
+        cannot: "take capacity away by itself; save scheduled actions that fall due meanwhile, which are lost; start by and by what is missing when Launch is resumed; be tried by dry run, which Auto Scaling has not, so that the plan calls its permissions unverified",
+        examples: &[
+            ("processes of a group", "{groups: {names: [workers-a]}, processes: [Launch, AZRebalance]}"),
+            ("a zone", "{groups: {zone: us-east-1a, all: true}, processes: [Launch], zone: us-east-1a}"),
+        ],
     };
 
     type Note = HoldNote;

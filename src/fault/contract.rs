@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch;
 
 use crate::cluster::{Cluster, CommandLine};
-use crate::record::Target;
+use crate::record::{Displaced, Replaced, Target};
 
 /// What a fault says of itself. The reference, the CLI listing and the plan are written from it.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,10 @@ pub struct About {
     pub undoable_where: &'static str,
     /// Whether `expect: evicted | refused` makes sense in its step.
     pub refusable: bool,
+    /// What somebody could expect of it and will not get, as the end of a sentence.
+    pub cannot: &'static str,
+    /// Its arguments as they may be written, one for each mode that asks for other permissions: its name, and YAML.
+    pub examples: &'static [(&'static str, &'static str)],
 }
 
 /// One rule that the run needs, as RBAC says it.
@@ -113,6 +117,8 @@ pub struct Resolution {
     pub commands: Vec<CommandLine>,
     /// The commands that the undo runs on this machine.
     pub undo_commands: Vec<CommandLine>,
+    /// The workloads whose pods lose their nodes, with what is predicted of them; the warnings say it in words.
+    pub displaced: Vec<Displaced>,
     /// What a person should know before it runs.
     pub warnings: Vec<String>,
 }
@@ -385,6 +391,18 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
 
     /// Whether the effect can be seen. Called again and again until it is, or its deadline passes.
     async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Effect, FaultError>;
+
+    /// What came of the pods that the plan calls displaced. Called once, when the hold is over and nothing is taken back yet; only for
+    /// a fault that predicts.
+    async fn replaced(
+        &self,
+        cx: &Acting<'_>,
+        targets: &[Target],
+        displaced: &[Displaced],
+    ) -> Result<Vec<Replaced>, FaultError> {
+        let _ = (cx, targets, displaced);
+        Ok(Vec::new())
+    }
 
     /// Takes it back, from the note alone. Idempotent, and harmless where nothing was injected.
     async fn undo(cx: &Acting<'_>, target: &Target, note: &Self::Note) -> Result<Undo, FaultError>;

@@ -149,6 +149,12 @@ impl Fault for CoreDns {
         undoable: true,
         undoable_where: "not with `mode: kill`",
         refusable: false,
+        cannot: "break DNS servers other than CoreDNS; reach answers that a client or NodeLocal DNSCache already has; break the answers of some replicas only",
+        examples: &[
+            ("mode: kill", "{mode: kill}"),
+            ("mode: scaleToZero", "{mode: scaleToZero}"),
+            ("the broken answers", "{mode: nxdomain, names: [api.example.com]}"),
+        ],
     };
 
     const FOR_THE_CLUSTER: bool = true;

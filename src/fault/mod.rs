@@ -125,6 +125,11 @@ macro_rules! catalogue {
             pub async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &serde_json::Value) -> Result<Effect, FaultError> {
                 match self { $(Self::$fault(f) => f.effect(cx, target, &read_note::<$fault>(note)?).await),+ }
             }
+
+            /// See [`Fault::replaced`].
+            pub async fn replaced(&self, cx: &Acting<'_>, targets: &[Target], displaced: &[Displaced]) -> Result<Vec<Replaced>, FaultError> {
+                match self { $(Self::$fault(f) => f.replaced(cx, targets, displaced).await),+ }
+            }
         }
 
         /// See [`Fault::FOR_THE_CLUSTER`].
@@ -185,7 +190,7 @@ catalogue! {
 }
 
 use crate::cluster::{Cluster, CommandLine};
-use crate::record::Target;
+use crate::record::{Displaced, Replaced, Target};
 
 fn write_note<N: serde::Serialize>(note: &N) -> Result<serde_json::Value, FaultError> {
     serde_json::to_value(note).map_err(|e| FaultError::State(format!("the undo note can't be written: {e}")))

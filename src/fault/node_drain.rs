@@ -108,7 +108,7 @@ impl Fault for NodeDrain {
                   through the Eviction API, which asks PodDisruptionBudgets; a refused eviction is tried again every 5 s, or when the \
                   API asks to come back later, until `timeout`. The drain is over when the pods are gone. As with kubectl, pods of DaemonSets and mirror pods \
                   stay, finished pods go, pods that are being deleted are waited for, pods without a controller need `force: true`, \
-                  and pods with an `emptyDir` need `deleteEmptyDirData: true`. There is no `disableEviction`: a deletion that asks no budget is `podKill`.\n\n\
+                  and pods with an `emptyDir` need `deleteEmptyDirData: true`.\n\n\
                   A drain that a budget still blocks when `timeout` is over counts as refused, with the budget and how long it blocked: \
                   `expect: refused` makes that the wanted result. What was evicted by then comes back elsewhere; the node is uncordoned at once. `for` counts \
                   from the end of the drain.\n\n\
@@ -123,6 +123,8 @@ impl Fault for NodeDrain {
         undoable: true,
         undoable_where: "",
         refusable: true,
+        cannot: "take pods past their budgets (there is no `disableEviction`: a deletion that asks no budget is `podKill`); end a machine, which is `nodeTerminate`",
+        examples: &[("a node", "{nodes: {selector: \"kubernetes.io/os=linux\", count: 1}, timeout: 3m}")],
     };
 
     type Note = DrainNote;

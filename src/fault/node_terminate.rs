@@ -104,8 +104,7 @@ impl Fault for NodeTerminate {
                   `timeout` (60 s), after which it is ended with everything that it started. `off` is over when the power is; `on` is harmless where the power is on, because it runs \
                   wherever `off` may have run. They run on the machine that Squall runs on, with its environment, and only with `--allow-exec`: see \
                   [safety](safety.md#commands-of-yours).\n\n\
-                  With `docker` and `exec` a node that is not Ready is refused. Give `for` at least 90 s: a cut that ends before the cluster misses the node is never seen.\n\n\
-                  What it cannot do: instances that EKS Auto Mode operates; nodes of k3d or minikube as containers (`exec` can).",
+                  With `docker` and `exec` a node that is not Ready is refused. Give `for` at least 90 s: a cut that ends before the cluster misses the node is never seen.",
         effect: "the node is no longer Ready, or gone; with `ec2` its instance is shutting down or gone too",
         ending: "with `ec2` it heals by itself: the instance's Auto Scaling group has its wanted size in service again, on Ready nodes; where it has not in time, the \
                  group's own scaling activities say what stood in the way. Where Karpenter started it, as many nodes are Ready as before. With `docker` the container is started again, with `exec` the command `on` is run; whole again \
@@ -113,6 +112,15 @@ impl Fault for NodeTerminate {
         undoable: false,
         undoable_where: "with `provider: docker` or `exec`",
         refusable: false,
+        cannot: "terminate instances that EKS Auto Mode operates; find nodes of k3d or minikube as containers (`exec` can)",
+        examples: &[
+            ("provider: ec2", "{nodes: {zone: us-east-1a}, mode: powerLoss}"),
+            ("provider: docker", "{nodes: {names: [kind-worker]}, provider: docker}"),
+            (
+                "provider: exec",
+                "{nodes: {names: [node-1]}, provider: exec, exec: {off: [virsh, destroy, \"{node}\"], on: [virsh, start, \"{node}\"]}}",
+            ),
+        ],
     };
 
     type Note = TerminateNote;

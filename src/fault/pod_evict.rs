@@ -51,6 +51,8 @@ impl Fault for PodEvict {
         undoable: false,
         undoable_where: "",
         refusable: true,
+        cannot: "take a pod past its budget; drain a node, which `nodeDrain` does with its cordon",
+        examples: &[("a pod of a Deployment", "{pods: {namespace: shop, selector: \"app=web\", count: 1}}")],
     };
 
     type Note = PodKillNote;

@@ -57,6 +57,8 @@ impl Fault for PodKill {
         undoable: false,
         undoable_where: "",
         refusable: false,
+        cannot: "break a process in a pod that stays: let it crash, hang, or run out of memory",
+        examples: &[("a pod of a Deployment", "{pods: {namespace: shop, selector: \"app=web\", count: 1}}")],
     };
 
     type Note = PodKillNote;

@@ -64,6 +64,11 @@ impl Fault for Scale {
         undoable: true,
         undoable_where: "",
         refusable: false,
+        cannot: "scale anything but Deployments and StatefulSets; hold a number against an autoscaler, which with `allowHpa` may change it at once",
+        examples: &[
+            ("a Deployment", "{workload: deployment/web, namespace: shop, replicas: 0}"),
+            ("a StatefulSet", "{workload: statefulset/db, namespace: shop, replicas: 1}"),
+        ],
     };
 
     type Note = HeldNote;

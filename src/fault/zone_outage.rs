@@ -1,5 +1,6 @@
 //! `zoneOutage`: the power cut of a zone, or the cut of its network, with its capacity held so that it stays lost.
 
+use std::collections::BTreeSet;
 use std::time::Duration as Time;
 
 use schemars::JsonSchema;
@@ -19,7 +20,7 @@ use super::node_terminate::{self, NodeTerminate, TerminateMode, TerminateNote};
 use super::nodes::{NodeTargets, is_ready};
 use super::stranded;
 use crate::cluster::Cluster;
-use crate::record::Target;
+use crate::record::{Displaced, Replaced, Target};
 
 /// Takes a zone away.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -100,7 +101,9 @@ impl Fault for ZoneOutage {
                   selectors and taints, affinity, spread, room for their requests; and pods that nothing makes again. (The cluster removes the pods of a node that is gone within a \
                   minute, and those of one that is out of reach after five: before that none starts elsewhere.) Those that are not named are not promised to start: images, \
                   quotas, preemption and nodes that are added meanwhile are not looked at.\n\n\
-                  What it cannot do: hold the prediction against what happens. What else the zone has in other subnets (load balancers, NAT gateways, databases) goes on.",
+                  When the hold is over, before anything is taken back, the prediction is held against what happened: the record and the report have, for each workload that lost \
+                  pods, how many found a node elsewhere, and what the scheduler says of those that wait. Where pods are still bound to their old nodes, nothing can be said yet, \
+                  and the report says that. A prediction that was wrong changes no verdict.",
         effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready; with `isolate`, \
                  each subnet is under the network ACL that lets nothing through, and each node is no longer Ready",
         ending: "each subnet that is still under our network ACL is put back under its own, or, where that was deleted, under the network's default, which is reported; ours is \
@@ -109,6 +112,8 @@ impl Fault for ZoneOutage {
         undoable: true,
         undoable_where: "",
         refusable: false,
+        cannot: "take away what the zone has in other subnets: load balancers, NAT gateways, databases",
+        examples: &[("mode: powerLoss", "{zone: us-east-1a}"), ("mode: isolate", "{zone: us-east-1a, mode: isolate}")],
     };
 
     type Note = ZoneNote;
@@ -178,8 +183,9 @@ impl Fault for ZoneOutage {
         } else {
             self.switch_off(cx, &mut whole).await?;
         }
-        let lost = whole.targets.iter().filter(|target| target.kind == "node").map(|node| node.name.clone()).collect();
-        whole.warnings.extend(stranded::predict(cx.cluster, &lost, self.mode == ZoneMode::Isolate).await?);
+        let stay = self.mode == ZoneMode::Isolate;
+        whole.displaced = stranded::predict(cx.cluster, &nodes_of(&whole.targets), stay).await?;
+        whole.warnings.extend(stranded::words(&whole.displaced, stay));
         Ok(whole)
     }
 
@@ -220,6 +226,15 @@ impl Fault for ZoneOutage {
                 None => Effect::NotYet("the node is gone, which no cut of its network does".to_owned()),
             }),
         }
+    }
+
+    async fn replaced(
+        &self,
+        cx: &Acting<'_>,
+        targets: &[Target],
+        displaced: &[Displaced],
+    ) -> Result<Vec<Replaced>, FaultError> {
+        stranded::replaced(cx, &nodes_of(targets), displaced).await
     }
 
     async fn undo(cx: &Acting<'_>, target: &Target, note: &ZoneNote) -> Result<Undo, FaultError> {
@@ -318,6 +333,10 @@ impl ZoneOutage {
         whole.of = whole.targets.len().max(whole.of);
         Ok(())
     }
+}
+
+fn nodes_of(targets: &[Target]) -> BTreeSet<String> {
+    targets.iter().filter(|target| target.kind == "node").map(|node| node.name.clone()).collect()
 }
 
 /// A node that is to be cut off, with the subnets of its interfaces as they are now.

@@ -183,6 +183,7 @@ fn planned(step: &Step, resolution: Resolution) -> PlannedStep {
         undoable: step.fault.about().undoable,
         commands: resolution.commands,
         undo_commands: resolution.undo_commands,
+        displaced: resolution.displaced,
     }
 }
 

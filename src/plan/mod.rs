@@ -29,7 +29,7 @@ pub use timing::{MAX_DURING, MAX_REQUESTS, PlannedTiming, UNDO_BUDGET};
 
 use crate::cluster::CommandLine;
 use crate::fault::Refusal;
-use crate::record::{ClusterId, Phase, Target};
+use crate::record::{ClusterId, Displaced, Phase, Target};
 
 /// Version of the plan format.
 pub const VERSION: u32 = 1;
@@ -119,6 +119,9 @@ pub struct PlannedStep {
     /// The commands that the undo runs on this machine.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo_commands: Vec<CommandLine>,
+    /// The workloads whose pods lose their nodes, with what is predicted of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub displaced: Vec<Displaced>,
 }
 
 impl PlannedStep {

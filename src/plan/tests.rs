@@ -45,6 +45,7 @@ pub(super) fn step(name: &str, at_ms: u64, targets: Vec<Target>) -> PlannedStep 
         undoable: false,
         commands: Vec::new(),
         undo_commands: Vec::new(),
+        displaced: Vec::new(),
     }
 }
 

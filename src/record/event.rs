@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::availability::{Availability, Comparison};
 use super::cluster::ClusterId;
+use super::displaced::Replaced;
 use super::life::Life;
 use super::summary::Summary;
 use crate::probe::StreamKind;
@@ -397,6 +398,8 @@ pub enum What {
         /// In words.
         detail: String,
     },
+    /// What came of a workload's pods that a step displaced, against what was predicted.
+    Replaced(Replaced),
     /// A watched object changed.
     Object {
         /// How.

@@ -2,6 +2,7 @@
 
 mod availability;
 mod cluster;
+mod displaced;
 mod event;
 mod exit;
 mod life;
@@ -11,6 +12,7 @@ mod summary;
 
 pub use availability::*;
 pub use cluster::{AwsId, ClusterId, IN_CLUSTER};
+pub use displaced::{Displaced, Foretold, Replaced, Stranded};
 pub use event::*;
 pub use exit::Exit;
 pub use life::Life;

@@ -7,7 +7,7 @@ use super::model::{
     Aborted, Blind, Effect, Healing, ImpactTimes, InjectionResult, PhaseSpan, Report, StepReport, TargetReport,
     Undoing, VERSION,
 };
-use crate::record::{ClusterId, Event, Impact, Judgement, Micros, Target, Verdict, What};
+use crate::record::{ClusterId, Event, Impact, Judgement, Micros, Replaced, Target, Verdict, What};
 use crate::scalar::EngineKind;
 
 impl Report {
@@ -59,6 +59,7 @@ impl Default for Fold {
             summaries: Vec::new(),
             availability: Vec::new(),
             comparisons: Vec::new(),
+            replaced: Vec::new(),
             blind: Vec::new(),
             warnings: Vec::new(),
             next: Vec::new(),
@@ -118,6 +119,10 @@ impl Fold {
             }
             What::Compared(comparison) => {
                 upsert(&mut self.report.comparisons, comparison, |c| (c.probe.clone(), c.stream));
+            }
+            What::Replaced(replaced) => {
+                let key = |r: &Replaced| (r.step.clone(), r.displaced.namespace.clone(), r.displaced.workload.clone());
+                upsert(&mut self.report.replaced, replaced, key);
             }
             What::Judged(judgement) => {
                 upsert(&mut self.report.hypotheses, judgement, |j| (j.index, j.subject.clone(), j.stream, j.phase));

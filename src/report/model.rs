@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::record::{
-    Availability, ClusterId, Comparison, IN_CLUSTER, Injection, Judgement, Micros, Outage, Phase, RunVerdict, Summary,
-    Target, UndoOutcome, Verdict,
+    Availability, ClusterId, Comparison, IN_CLUSTER, Injection, Judgement, Micros, Outage, Phase, Replaced, RunVerdict,
+    Summary, Target, UndoOutcome, Verdict,
 };
 use crate::scalar::EngineKind;
 
@@ -69,6 +69,9 @@ pub struct Report {
     /// *After* against *before*, per stream. Empty for records that do not have it.
     #[serde(default)]
     pub comparisons: Vec<Comparison>,
+    /// What came of the pods that a step displaced, against what was predicted. Empty for faults that predict nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
     /// Windows in which the API server could not be seen.
     pub blind: Vec<Blind>,
     /// Warnings.

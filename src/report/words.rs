@@ -1,7 +1,7 @@
 //! What an event says to a person: a word for its kind, a tone, and a sentence. The terminal and the page use the same ones.
 
-use super::format::{self, classes, duration, instant, plural, run_verdict};
-use crate::record::{Change, Injection, Micros, Outage, UndoOutcome, What};
+use super::format::{self, classes, duration, instant, plural, plural_of, run_verdict};
+use crate::record::{Change, Displaced, Foretold, Injection, Micros, Outage, Replaced, UndoOutcome, What};
 
 /// How an event is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,7 @@ pub fn describe(what: &What) -> Option<Words> {
             };
             words(Tone::Notice, "blind", text)
         }
+        What::Replaced(one) => Some(replaced(one)),
         What::Outage(o) => words(Tone::Bad, "outage", outage(o)),
         What::Aborting { by, detail } => words(Tone::Notice, "aborting", format!("{by}: {detail}")),
         What::Warning { text } => words(Tone::Notice, "warning", text.clone()),
@@ -124,6 +125,38 @@ fn acted(what: &What) -> Option<Words> {
         _ => return None,
     };
     Some(Words { tone, word: word.to_owned(), text })
+}
+
+/// What came of displaced pods, in words.
+fn replaced(replaced: &Replaced) -> Words {
+    let tone = match replaced.standing {
+        Foretold::AsPredicted => Tone::Faint,
+        Foretold::Open | Foretold::MorePlaced => Tone::Notice,
+        Foretold::FewerPlaced => Tone::Bad,
+    };
+    let Displaced { namespace, workload, .. } = &replaced.displaced;
+    let text = format!("{workload} in `{namespace}`: {}", came_of(replaced));
+    Words { tone, word: "prediction".to_owned(), text }
+}
+
+/// What came of displaced pods: how many found a place, and how that stands to what was predicted.
+#[must_use]
+pub fn came_of(replaced: &Replaced) -> String {
+    let pods = plural_of(replaced.displaced.pods, "displaced pod");
+    let detail = if replaced.detail.is_empty() { String::new() } else { format!(" ({})", replaced.detail) };
+    format!("{} of {pods} placed elsewhere, {}{detail}", replaced.placed, standing(replaced))
+}
+
+/// How what came of displaced pods stands to what was predicted.
+#[must_use]
+pub fn standing(replaced: &Replaced) -> String {
+    let predicted = replaced.displaced.pods.saturating_sub(replaced.displaced.without_place());
+    match replaced.standing {
+        Foretold::AsPredicted => "as predicted".to_owned(),
+        Foretold::MorePlaced => format!("more than the {predicted} that were predicted"),
+        Foretold::FewerPlaced => format!("fewer than the {predicted} that were predicted"),
+        Foretold::Open => format!("nothing can be said yet: {} still bound to lost nodes", replaced.bound),
+    }
 }
 
 /// An outage in one line.

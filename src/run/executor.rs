@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use serde_json::Value;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::undo::Undoer;
 use super::undo_log::{ActId, Record};
@@ -23,6 +23,8 @@ use crate::spec::{Expected, Step};
 /// How long an injection may go on once the run is ending. A call that is under way may still land: what is taken back before it
 /// does would stay.
 const LET_FINISH: Duration = super::lease::DURATION;
+/// How long the undo waits at most for a look at what became of displaced pods.
+const LOOK_BACK: Duration = Duration::from_secs(5);
 /// Pause between two looks at an effect.
 const LOOK: Duration = Duration::from_millis(200);
 /// Pause between two looks at whether the system is whole again.
@@ -121,6 +123,9 @@ impl Stage {
             }
         };
         tokio::join!(hold, self.take_back(work, &rest));
+        if !live.is_empty() {
+            self.look_back(work).await;
+        }
         self.take_back(work, &live).await;
         join_all(those(&[Came::Live, Came::Blocked]).into_iter().map(|act| self.heal(work, act))).await;
     }
@@ -354,6 +359,27 @@ impl Stage {
             Some(detail) => self.undoer.tell(What::Effect { step, target, seen: true, detail }),
             None => self.undoer.tell(What::Effect { step, target, seen: false, detail: last.into_inner() }),
         }
+    }
+
+    /// Holds what was predicted of displaced pods against what happened. Never at the price of the undo: not when the run is ending, and
+    /// not for long.
+    async fn look_back(&self, work: &Work) {
+        let PlannedStep { displaced, targets, .. } = &work.planned;
+        if displaced.is_empty() {
+            return;
+        }
+        let cx = self.acting(work.step.name.as_str());
+        let why = tokio::select! {
+            biased;
+            () = self.stopped() => "the run was ending".to_owned(),
+            answer = timeout(LOOK_BACK, work.step.fault.replaced(&cx, targets, displaced)) => match answer {
+                Ok(Ok(replaced)) => return replaced.into_iter().for_each(|one| self.undoer.tell(What::Replaced(one))),
+                Ok(Err(e)) => e.to_string(),
+                Err(_) => format!("the API server did not answer within {} s", LOOK_BACK.as_secs()),
+            },
+        };
+        let text = format!("step `{}`: what was predicted was not held against what happened: {why}", work.step.name);
+        self.undoer.tell(What::Warning { text });
     }
 
     /// Takes back those of the acts that are pending, the newest first.

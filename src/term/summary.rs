@@ -9,15 +9,21 @@ use anstyle::Style;
 use super::table::{Cell, table};
 use super::{BAD, FAINT, GOOD, NOTICE, STRONG, paint};
 use crate::probe::{Reach, StreamKind};
-use crate::record::{Availability, Judgement, Outage, Phase, RunVerdict, Standing, Summary, Verdict};
+use crate::record::{
+    Availability, Foretold, Judgement, Outage, Phase, Replaced, RunVerdict, Standing, Summary, Verdict,
+};
 use crate::report::Report;
 use crate::report::format::{self, count, duration, latency, percent, plural, plural_of, run_verdict};
-use crate::report::words::outage_of_stream;
+use crate::report::words::{came_of, outage_of_stream};
+
+/// Most workloads with displaced pods: a page of them is in the report.
+const WORKLOADS: usize = 10;
 
 /// Everything.
 pub(super) fn all(report: &Report, record: Option<&Path>) -> Vec<String> {
     let mut lines = probes(report);
     section(&mut lines, impact(report));
+    section(&mut lines, displaced(report));
     section(&mut lines, hypotheses(report));
     section(&mut lines, verdict(report));
     section(&mut lines, next(report));
@@ -164,6 +170,31 @@ fn impact(report: &Report) -> Vec<String> {
         format!("{}: after the injection {known}{radius}", paint(STRONG, &impact.step))
     });
     lines.collect()
+}
+
+/// A line for each workload whose displaced pods came out otherwise than predicted, or were predicted to find no place.
+fn displaced(report: &Report) -> Vec<String> {
+    let is_plain = |one: &Replaced| one.standing == Foretold::AsPredicted && one.displaced.without_place() == 0;
+    let (plain, told): (Vec<&Replaced>, Vec<_>) = report.replaced.iter().partition(|one| is_plain(one));
+    let line = |one: &&Replaced| {
+        let style = match one.standing {
+            Foretold::AsPredicted => FAINT,
+            Foretold::MorePlaced | Foretold::Open => NOTICE,
+            Foretold::FewerPlaced => BAD,
+        };
+        let name = format!("{} in `{}`:", one.displaced.workload, one.displaced.namespace);
+        format!("{} {}", paint(style, &name), came_of(one))
+    };
+    let mut lines: Vec<String> = told.iter().take(WORKLOADS).map(line).collect();
+    let more = told.len().saturating_sub(WORKLOADS);
+    if more > 0 {
+        lines.push(format!("{more} more in the report"));
+    }
+    if !plain.is_empty() {
+        let workloads = plural_of(plain.len(), "workload");
+        lines.push(paint(FAINT, &format!("the displaced pods of {workloads} were all placed elsewhere, as predicted")));
+    }
+    lines
 }
 
 /// One line a judgement; what held stands first, so that what did not is nearest to the verdict.

@@ -55,6 +55,13 @@ fn a_deviated_run() {
 }
 
 #[test]
+fn what_came_of_displaced_pods_is_told_where_it_is_not_plain() {
+    let text = whole(&synthetic::zone_lost());
+    let told: Vec<&str> = text.lines().filter(|line| line.contains("displaced pod")).collect();
+    insta::assert_snapshot!(told.join("\n"));
+}
+
+#[test]
 fn a_gray_failure_is_told() {
     let mut events = synthetic::pod_kill();
     assert!(!whole(&events).contains("gray"));
@@ -168,6 +175,7 @@ fn step(targets: Vec<Target>) -> PlannedStep {
         undoable: false,
         commands: Vec::new(),
         undo_commands: Vec::new(),
+        displaced: Vec::new(),
     }
 }
 

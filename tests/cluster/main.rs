@@ -24,5 +24,6 @@ mod protocols;
 mod reader;
 mod safety;
 mod scale;
+mod stranded;
 mod support;
 mod zone;

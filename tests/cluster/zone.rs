@@ -92,7 +92,13 @@ fn an_isolated_zone_is_silent_and_comes_back_with_the_machines_it_had() {
     assert_eq!(ready_nodes(&place), before.len() - 2);
     assert_eq!(cloud.suspended("workers-multi"), names(&["AZRebalance", "HealthCheck", "ReplaceUnhealthy"]));
     let ran = Ran::of(&child.wait_with_output().unwrap()).exits(0);
-    ran.says("which lets nothing through");
+    // Nothing moves before the cluster gives a silent node's pods up, which takes it five minutes.
+    ran.says("which lets nothing through")
+        .says(&format!("deployment/web in `{}`: 0 of", place.namespace))
+        .says("nothing can be said yet");
+    let replaced = place.events("replaced");
+    let web = replaced.iter().find(|one| one["displaced"]["namespace"] == place.namespace.as_str()).unwrap();
+    assert_eq!((&web["standing"], &web["bound"]), (&json!("open"), &web["displaced"]["pods"]), "{web}");
 
     assert!(place.events("effect").iter().all(|effect| effect["seen"] == true));
     let healed = place.events("healed");

@@ -6,6 +6,7 @@
 
 mod resources;
 mod rules;
+mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,10 +19,12 @@ use super::kube::{list, refused};
 use super::leaving::{NodePod, top_owners};
 use super::nodes::{is_ready, is_schedulable, label};
 use crate::cluster::Cluster;
+use crate::record::Displaced;
 use resources::Amounts;
 use rules::{Like, is_tolerated, is_wanted, reaches};
+pub(super) use workloads::replaced;
 
-/// What [`predict`] calls.
+/// What [`predict`] and [`replaced`] call.
 pub(super) fn permissions() -> Vec<Permission> {
     let rule = |group, resource, verb, why| Permission { group, resource, verb, namespace: None, why, kind: None };
     let back = "say what can't start elsewhere";
@@ -34,9 +37,9 @@ pub(super) fn permissions() -> Vec<Permission> {
     ]
 }
 
-/// What will not start elsewhere while these nodes are away, in words. `stay`: their objects stay, as those of nodes that are only
-/// out of reach.
-pub(super) async fn predict(cluster: &Cluster, lost: &BTreeSet<String>, stay: bool) -> Result<Vec<String>, Refusal> {
+/// The workloads whose pods lose their places with these nodes, and what of them will not start elsewhere while the nodes are away.
+/// `stay`: their objects stay, as those of nodes that are only out of reach.
+pub(super) async fn predict(cluster: &Cluster, lost: &BTreeSet<String>, stay: bool) -> Result<Vec<Displaced>, Refusal> {
     let (nodes, pods, claims, volumes) = futures::try_join!(
         list::<Node>(cluster.all(), "nodes", "", None),
         list::<Pod>(cluster.all(), "pods", "", None),
@@ -44,13 +47,15 @@ pub(super) async fn predict(cluster: &Cluster, lost: &BTreeSet<String>, stay: bo
         list::<PersistentVolume>(cluster.all(), "persistentvolumes", "", None),
     )?;
     let (mut displaced, others) = displaced(pods, lost);
-    top_owners(cluster, &mut displaced).await.map_err(|e| refused(&e, "get", "replicasets", ""))?;
+    let asked = |e: kube::Error| refused(&e, "get", "replicasets", "");
+    top_owners(cluster, &mut displaced).await.map_err(asked)?;
+    let kin = workloads::kin(cluster, others.iter(), &workloads::workloads_of(&displaced)).await.map_err(asked)?;
     let mut left = Left::new(&nodes, lost, stay, &others, Volumes::of(claims, volumes));
-    Ok(words(left.strand(&displaced), stay))
+    Ok(workloads::predicted(&displaced, &kin, left.strand(&displaced)))
 }
 
 /// The pods that need a new place, and those that keep theirs.
-fn displaced(pods: Vec<Pod>, lost: &BTreeSet<String>) -> (Vec<NodePod>, Vec<Pod>) {
+fn displaced(pods: Vec<Pod>, lost: &BTreeSet<String>) -> (Vec<NodePod>, Vec<NodePod>) {
     let (mut displaced, mut others) = (Vec::new(), Vec::new());
     for pod in pods {
         let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) else { continue };
@@ -59,7 +64,7 @@ fn displaced(pods: Vec<Pod>, lost: &BTreeSet<String>) -> (Vec<NodePod>, Vec<Pod>
             continue;
         }
         if !lost.contains(&node) {
-            others.push(found.pod);
+            others.push(found);
         } else if !found.is_daemon() && !found.is_mirror() {
             displaced.push(found);
         }
@@ -153,12 +158,11 @@ struct Left<'a> {
 }
 
 impl<'a> Left<'a> {
-    fn new(nodes: &'a [Node], lost: &BTreeSet<String>, stay: bool, pods: &'a [Pod], volumes: Volumes) -> Self {
+    fn new(nodes: &'a [Node], lost: &BTreeSet<String>, stay: bool, pods: &'a [NodePod], volumes: Volumes) -> Self {
         let is_lost = |node: &&Node| node.metadata.name.as_ref().is_some_and(|name| lost.contains(name));
         let place = |node: &'a Node| {
-            let is_here =
-                |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == node.metadata.name.as_ref();
-            let pods: Vec<&Pod> = pods.iter().filter(is_here).collect();
+            let is_here = |found: &&NodePod| found.target.node == node.metadata.name;
+            let pods: Vec<&Pod> = pods.iter().filter(is_here).map(|found| &found.pod).collect();
             let mut free = Amounts::of_node(node);
             for pod in &pods {
                 free.take(&Amounts::of_pod(pod));
@@ -298,19 +302,16 @@ impl Counts {
 }
 
 /// One line for each workload and reason.
-fn words(stranded: Vec<(&NodePod, Why)>, stay: bool) -> Vec<String> {
-    let mut by_workload: BTreeMap<(String, String, Why), usize> = BTreeMap::new();
-    for (found, why) in stranded {
-        let pod = format!("pod/{}", found.target.name);
-        let workload = found.target.owner.clone().unwrap_or(pod);
-        *by_workload.entry((found.target.namespace.clone(), workload, why)).or_default() += 1;
-    }
+pub(super) fn words(displaced: &[Displaced], stay: bool) -> Vec<String> {
     let until = if stay { "while its node is out of reach" } else { "until the zone is back" };
-    let line = |((namespace, workload, why), count): (&(String, String, Why), &usize)| {
-        let pods = if *count == 1 { "1 pod".to_owned() } else { format!("{count} pods") };
-        format!("predicted: {pods} of {workload} in `{namespace}` will not start elsewhere {until}: {why}")
-    };
-    by_workload.iter().map(line).collect()
+    let lines = displaced.iter().flat_map(|one| {
+        one.stranded.iter().map(move |stranded| {
+            let pods = if stranded.pods == 1 { "1 pod".to_owned() } else { format!("{} pods", stranded.pods) };
+            let (workload, namespace, why) = (&one.workload, &one.namespace, &stranded.why);
+            format!("predicted: {pods} of {workload} in `{namespace}` will not start elsewhere {until}: {why}")
+        })
+    });
+    lines.collect()
 }
 
 #[cfg(test)]

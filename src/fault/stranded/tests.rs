@@ -12,7 +12,7 @@ fn node(name: &str, zone: &str, cpu: &str) -> Node {
     .unwrap()
 }
 
-fn pod(name: &str, node: &str, owner: &str, cpu: &str, more: &Value) -> Pod {
+pub(super) fn pod(name: &str, node: &str, owner: &str, cpu: &str, more: &Value) -> Pod {
     let mut spec = json!({
         "nodeName": node, "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}],
     });
@@ -36,7 +36,7 @@ fn predicted_of(nodes: &[Node], stay: bool, pods: Vec<Pod>, volumes: Volumes) ->
     let lost = BTreeSet::from(["n1".to_owned()]);
     let (displaced, others) = displaced(pods, &lost);
     let mut left = Left::new(nodes, &lost, stay, &others, volumes);
-    words(left.strand(&displaced), stay)
+    words(&workloads::predicted(&displaced, &others, left.strand(&displaced)), stay)
 }
 
 fn predicted(stay: bool, pods: Vec<Pod>) -> Vec<String> {

@@ -9,6 +9,7 @@ mod lanes;
 mod marks;
 mod numbers;
 mod panel;
+mod replaced;
 mod scale;
 mod sections;
 mod series;
@@ -102,6 +103,7 @@ pub fn html(report: &Report, events: &[Event]) -> String {
     numbers::impact(&mut out, report);
     histogram::section(&mut out, report);
     availability::comparison(&mut out, report);
+    replaced::section(&mut out, report);
     sections::steps(&mut out, report);
     numbers::probes(&mut out, report);
     breakdown::section(&mut out, report);

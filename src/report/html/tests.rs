@@ -87,6 +87,30 @@ fn a_name_can_not_become_markup() {
 }
 
 #[test]
+fn displaced_pods_stand_with_their_prediction_those_first_that_came_out_otherwise() {
+    let page = page("zone", &synthetic::zone_lost());
+    let order = [
+        "<h2>Displaced pods</h2>",
+        "deployment/&lt;cart&gt;",
+        "fewer than the 3 that were predicted",
+        "4 Insufficient cpu",
+        "deployment/search",
+        "more than the 0 that were predicted",
+        "deployment/mail",
+        "nothing can be said yet: 2 still bound to lost nodes",
+        "statefulset/db",
+        "predicted without a place: 1, volume pv-7",
+        "deployment/web",
+        "as predicted",
+        "<h2>Steps and targets</h2>",
+    ];
+    let mut rest = page.as_str();
+    for text in order {
+        rest = rest.split_once(text).unwrap_or_else(|| panic!("{text} is not where it should be")).1;
+    }
+}
+
+#[test]
 fn the_page_begins_with_the_verdict_and_tells_in_order() {
     let page = page("deviated", &synthetic::pod_kill());
     let order = [

@@ -9,7 +9,10 @@ use serde_json::json;
 use self::numbers::pod;
 use self::script::{SECOND, Script, Trouble};
 use crate::probe::StreamKind;
-use crate::record::{Change, Event, Impact, Injection, Micros, Phase, RunVerdict, Target, UndoOutcome, Verdict, What};
+use crate::record::{
+    Change, Displaced, Event, Impact, Injection, Micros, Phase, Replaced, RunVerdict, Stranded, Target, UndoOutcome,
+    Verdict, What,
+};
 
 fn kill_step(targets: &[Target]) -> serde_json::Value {
     json!([{"name": "kill-one", "atMs": 0, "fault": "podKill", "of": 3, "pods": 1, "targets": targets,
@@ -21,6 +24,42 @@ fn standard(script: &mut Script) {
     script.plan(&kill_step(&[target]), &json!([]), &json!([]));
     script.phases();
     script.killed_pod(20 * SECOND);
+}
+
+/// A zone was lost: what was predicted of its pods came out in all the ways that there are.
+pub(crate) fn zone_lost() -> Vec<Event> {
+    let mut s = Script::new("20261121-060000-zone-9c2f", "shop-survives-a-zone");
+    standard(&mut s);
+    s.probe("web", 1_400.0);
+    let came = [
+        ("deployment/web", 2, None, 2, 0, ""),
+        (
+            "deployment/search",
+            1,
+            Some("no node that is left is one that its node selector or affinity takes"),
+            1,
+            0,
+            "",
+        ),
+        (
+            "statefulset/db",
+            1,
+            Some("volume pv-7 can't be used from any node that is left"),
+            0,
+            0,
+            "1 waiting: 0/4 nodes are available",
+        ),
+        ("deployment/<cart>", 3, None, 1, 0, "2 waiting: 0/4 nodes are available: 4 Insufficient cpu"),
+        ("deployment/mail", 2, None, 0, 2, ""),
+    ];
+    for (workload, pods, why, placed, bound, detail) in came {
+        let stranded = why.map(|why| Stranded { pods: 1, why: why.to_owned(), bound: false }).into_iter().collect();
+        let (namespace, workload) = ("shop".to_owned(), workload.to_owned());
+        let displaced = Displaced { namespace, workload, pods, others: 4, stranded };
+        s.add(25 * SECOND, What::Replaced(Replaced::of("lose-zone", displaced, placed, bound, detail.to_owned())));
+    }
+    s.finished(RunVerdict::Passed, 0, "every hypothesis held, and every fault bit", &[]);
+    s.events()
 }
 
 /// One pod killed, 1.2 s of refused connections on the fresh stream, cut connections on the kept-alive one.
