@@ -19,7 +19,7 @@ pub(super) fn section(out: &mut String, report: &Report) {
          another one of its workload has a node elsewhere; whether it works there, the hypotheses tell. One that is still bound to a lost node is \
          replaced only when the cluster removes it.</p>\n<div class=\"scroll\"><table>\n<thead><tr><th>Workload</th>"
     );
-    for name in ["Displaced", "Predicted", "Placed", "Still bound"] {
+    for name in ["Displaced", "Predicted placed", "Placed", "Still bound"] {
         put!(out, "<th class=\"n\">{name}</th>");
     }
     put!(out, "<th>What happened</th></tr></thead>\n<tbody>\n");
