@@ -23,15 +23,16 @@ use sha2::{Digest as _, Sha256};
 
 use self::arguments::{Domain, Share};
 use self::ask::Questions;
-use self::held::{Change, Held, current};
 use self::mode::Mode;
 use super::contract::{
     About, Acting, Complaint, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal,
     Resolution, Undo,
 };
+use super::held::{HeldNote, current};
 use super::kube::workload_ready;
 use super::pod_kill::{PodKill, PodKillNote};
 use super::pods::PodTargets;
+use super::scale::replicas;
 use crate::cluster::Cluster;
 use crate::record::Target;
 use crate::scalar::{Duration, Name, Percent};
@@ -110,7 +111,7 @@ pub enum CoreDnsNote {
     #[serde(rename_all = "camelCase")]
     Changed {
         /// From what, and to what.
-        change: Change,
+        change: HeldNote,
         #[serde(default)]
         /// What is asked.
         questions: Questions,
@@ -197,16 +198,13 @@ impl Fault for CoreDns {
             return Ok(note.map(|pod| CoreDnsNote::Pod { pod, questions }));
         }
         let Some(found) = current(cx, target).await? else { return Ok(None) };
-        if let Some(text) = found.note() {
-            return Err(FaultError::State(format!("{target} carries an undo note already: {text}")));
-        }
-        let (change, within) = match Held::of(&target.kind) {
-            Held::Replicas => (Change::replicas(found.replicas(), self.left_of(found.replicas())), SCALED_WITHIN),
-            Held::Corefile => {
-                let piece = corefile::marked(cx.run, cx.step, &site.blocks(self).map_err(state)?);
-                (Change::corefile(found.corefile(), &piece), site.bites_within())
-            }
+        let (injected, within) = if self.mode.edits() {
+            let piece = corefile::marked(cx.run, cx.step, &site.blocks(self).map_err(state)?);
+            (piece.into(), site.bites_within())
+        } else {
+            (self.left_of(replicas(&found)).into(), SCALED_WITHIN)
         };
+        let change = held::field(&target.kind).note(target, &found, injected)?;
         let deployment = format!("deployment/{}", self.deployment);
         Ok(Some(CoreDnsNote::Changed { change, questions, deployment, within_seconds: within.as_secs() }))
     }
@@ -217,31 +215,35 @@ impl Fault for CoreDns {
                 let kill = self.kill(&questions.selector).map_err(|refusal| FaultError::State(refusal.message))?;
                 kill.inject(cx, target, pod).await
             }
-            CoreDnsNote::Changed { change, .. } => held::inject(cx, target, change).await,
+            CoreDnsNote::Changed { change, .. } => held::field(&target.kind).hold(cx, target, change).await,
         }
     }
 
     async fn effect(&self, cx: &Acting<'_>, target: &Target, note: &CoreDnsNote) -> Result<Effect, FaultError> {
         match note {
             CoreDnsNote::Pod { .. } => super::pod_kill::pod_gone(cx, target).await,
-            CoreDnsNote::Changed { change, questions, .. } => match Held::of(&target.kind) {
-                Held::Replicas => observe::scaled(cx, target, change, questions).await,
-                Held::Corefile => observe::broken(cx, target, questions).await,
-            },
+            CoreDnsNote::Changed { questions, .. } if self.mode.edits() => observe::broken(cx, target, questions).await,
+            CoreDnsNote::Changed { change, questions, .. } => observe::scaled(cx, target, change, questions).await,
         }
     }
 
     async fn undo(cx: &Acting<'_>, target: &Target, note: &CoreDnsNote) -> Result<Undo, FaultError> {
         match note {
             CoreDnsNote::Pod { pod, .. } => PodKill::undo(cx, target, pod).await,
-            CoreDnsNote::Changed { change, .. } => held::undo(cx, target, change).await,
+            CoreDnsNote::Changed { change, .. } => held::field(&target.kind).give_back(cx, target, change).await,
         }
     }
 
     async fn left_on(cluster: &Cluster, namespace: Option<&str>) -> Result<Vec<Left>, FaultError> {
-        let mut found = held::notes_on::<Deployment>(cluster, namespace, "deployment").await?;
-        found.extend(held::notes_on::<ConfigMap>(cluster, namespace, "configmap").await?);
-        let with_note = |(left, change)| {
+        let (deployments, config_maps) = match namespace {
+            Some(namespace) => (cluster.api::<Deployment>(namespace), cluster.api::<ConfigMap>(namespace)),
+            None => (cluster.all(), cluster.all()),
+        };
+        let mut found = held::REPLICAS.notes_on(deployments, "deployment").await?;
+        found.extend(held::COREFILE.notes_on(config_maps, "configmap").await?);
+        let with_note = |left: Left| {
+            let change = serde_json::from_value(left.note)
+                .map_err(|e| FaultError::State(format!("the undo note on {} can't be read: {e}", left.target)))?;
             let note = CoreDnsNote::Changed {
                 change,
                 questions: Questions::default(),

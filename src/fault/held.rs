@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::contract::{Acting, FaultError, Injected, Left, Undo};
+use super::contract::{Acting, FaultError, Injected, Left, Refusal, Undo};
 use super::kube::{PAGE, retried, write};
 use crate::cluster::{Cluster, status_of};
 use crate::record::Target;
@@ -37,6 +37,19 @@ pub(super) struct Field {
     pub done: fn(&Value, &Value) -> String,
     /// What was taken back, from the same two.
     pub undone: fn(&Value, &Value) -> String,
+    /// How only a part of the value is ours; `None`: all of it is.
+    pub part: Option<Part>,
+}
+
+/// A text of which a part is ours: put in, and taken out again, whatever stands around it by then. The part names its run, so that it
+/// is ours without a note too.
+pub(super) struct Part {
+    /// What the note keeps of the text as it was, instead of all of it.
+    pub kept: fn(&Value) -> Value,
+    /// The text with our part in it; `None` when the text is not the one that the note is about.
+    pub put_in: fn(&HeldNote, &Value) -> Option<Value>,
+    /// The text without our part (`None`: it is not in there), and what that comes to. `noted`: our note is on the object.
+    pub taken_out: fn(&HeldNote, &Value, noted: bool) -> Result<Back, FaultError>,
 }
 
 /// What taking it back needs to know.
@@ -60,20 +73,42 @@ struct OnObject {
     injected: Value,
 }
 
-/// What of the object matters here.
+/// An object as it was read.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Found {
-    pub uid: String,
-    resource_version: String,
-    /// Whether it has any annotations.
-    annotated: bool,
-    /// The field, where the object has it.
-    value: Option<Value>,
+pub(super) struct Found(pub(super) Value);
+
+impl Found {
+    /// A text in it; empty where there is none.
+    pub(super) fn text(&self, pointer: &str) -> &str {
+        self.0.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    pub(super) fn uid(&self) -> &str {
+        self.text("/metadata/uid")
+    }
+
     /// The undo note on it.
-    pub note: Option<String>,
-    /// All of it.
-    pub object: Value,
+    pub(super) fn note(&self) -> Option<&str> {
+        self.0.pointer(NOTE_POINTER).and_then(Value::as_str)
+    }
+
+    /// Whether it has any annotations.
+    fn is_annotated(&self) -> bool {
+        self.0.pointer("/metadata/annotations").is_some_and(Value::is_object)
+    }
+
+    /// Refuses an object that another run holds.
+    pub(super) fn refuse_held(&self, what: &dyn std::fmt::Display) -> Result<(), Refusal> {
+        let Some(text) = self.note() else { return Ok(()) };
+        // The whole note where it can't be read.
+        let run = serde_json::from_str::<OnObject>(text).map_or_else(|_| text.to_owned(), |note| note.run);
+        Err(Refusal::new(format!("{what} carries the undo note of another run: `{run}`"))
+            .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")))
+    }
 }
+
+/// The value to write, if any, and what that comes to.
+pub(super) type Back = (Option<Value>, Undo);
 
 /// What an undo does with what it finds.
 #[derive(Debug, PartialEq, Eq)]
@@ -84,15 +119,11 @@ enum Decision {
     Patch(Value, Undo),
 }
 
-/// The run that left a note on an object, for a message; the whole note where it can't be read.
-pub(super) fn run_of(text: &str) -> String {
-    serde_json::from_str::<OnObject>(text).map_or_else(|_| text.to_owned(), |note| note.run)
-}
-
 /// The path of an object, by its kind as targets have it.
 pub(super) fn path(kind: &str, namespace: &str, name: &str) -> String {
     match kind {
         "node" => format!("/api/v1/nodes/{name}"),
+        "configmap" | "service" => format!("/api/v1/namespaces/{namespace}/{kind}s/{name}"),
         _ => format!("/apis/apps/v1/namespaces/{namespace}/{kind}s/{name}"),
     }
 }
@@ -112,48 +143,40 @@ fn failed_test(error: &kube::Error) -> bool {
     status_of(error).is_some_and(|status| matches!(status.code, 409 | 422))
 }
 
+/// Reads an object; `None` when there is none at this path.
+pub(super) async fn read(cluster: &Cluster, path: &str) -> Result<Option<Found>, kube::Error> {
+    let answer = retried(|| async {
+        let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
+        cluster.client().request::<Value>(request).await
+    })
+    .await;
+    match answer {
+        Ok(object) => Ok(Some(Found(object))),
+        Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Reads the target; `None` when it is gone or when another object has its name.
+pub(super) async fn current(cx: &Acting<'_>, target: &Target) -> Result<Option<Found>, FaultError> {
+    let found = read(cx.cluster, &path_of(target)).await.map_err(FaultError::api(format!("get {target}")))?;
+    Ok(found.filter(|found| found.uid() == target.uid))
+}
+
 impl Field {
-    /// Reads an object; `None` when there is none at this path.
-    pub(super) async fn read(&self, cluster: &Cluster, path: &str) -> Result<Option<Found>, kube::Error> {
-        let answer = retried(|| async {
-            let request = http::Request::get(path).body(Vec::new()).map_err(kube::Error::HttpError)?;
-            cluster.client().request::<Value>(request).await
-        })
-        .await;
-        match answer {
-            Ok(object) => Ok(Some(self.found(object))),
-            Err(e) if status_of(&e).is_some_and(|s| s.code == 404) => Ok(None),
-            Err(e) => Err(e),
-        }
-    }
-
-    /// Reads the target; `None` when it is gone or when another object has its name.
-    pub(super) async fn current(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<Found>, FaultError> {
-        let found = self.read(cx.cluster, &path_of(target)).await.map_err(FaultError::api(format!("get {target}")))?;
-        Ok(found.filter(|found| found.uid == target.uid))
-    }
-
-    pub(super) fn found(&self, object: Value) -> Found {
-        let text = |path: &str| object.pointer(path).and_then(Value::as_str).map(ToOwned::to_owned);
-        Found {
-            uid: text("/metadata/uid").unwrap_or_default(),
-            resource_version: text("/metadata/resourceVersion").unwrap_or_default(),
-            annotated: object.pointer("/metadata/annotations").is_some_and(Value::is_object),
-            value: object.pointer(self.pointer).cloned(),
-            note: text(NOTE_POINTER),
-            object,
-        }
-    }
-
     /// The field's value.
     pub(super) fn value(&self, found: &Found) -> Value {
-        found.value.clone().unwrap_or_else(self.missing)
+        found.0.pointer(self.pointer).cloned().unwrap_or_else(self.missing)
     }
 
-    /// What the undo will need; refused while another fault holds the object.
+    /// What the undo will need; refused while another fault holds the object. `injected`: the value to hold, or the part to put in.
     pub(super) fn note(&self, target: &Target, found: &Found, injected: Value) -> Result<HeldNote, FaultError> {
-        match &found.note {
-            None => Ok(HeldNote { previous: self.value(found), injected }),
+        match found.note() {
+            None => {
+                let now = self.value(found);
+                let previous = self.part.as_ref().map_or_else(|| now.clone(), |part| (part.kept)(&now));
+                Ok(HeldNote { previous, injected })
+            }
             Some(text) => Err(FaultError::State(format!("{target} carries an undo note already: {text}"))),
         }
     }
@@ -163,22 +186,17 @@ impl Field {
         let text = self.text(cx, note);
         let done = || Injected::Done((self.done)(&note.previous, &note.injected));
         for _ in 0..PATCHES {
-            let Some(found) = self.current(cx, target).await? else {
+            let Some(found) = current(cx, target).await? else {
                 return Ok(Injected::Gone("it is gone, or another has its name now".to_owned()));
             };
-            if found.note.as_deref() == Some(&text) {
+            if found.note() == Some(&text) {
                 // The answer to an earlier try was lost, and the patch was not.
                 return Ok(done());
             }
-            let now = self.value(&found);
-            if now != note.previous || found.note.is_some() {
-                return Err(FaultError::State(format!(
-                    "{target} changed since it was prepared: {} then, {} now",
-                    (self.words)(&note.previous),
-                    (self.words)(&now)
-                )));
-            }
-            let patch = self.injection(&found, note, &text);
+            let Some(new) = self.harmed(&found, note).filter(|_| found.note().is_none()) else {
+                return Err(self.changed(target, &found, note));
+            };
+            let patch = self.injection(&found, &new, &text);
             match retried(|| send(cx, target, &patch)).await {
                 Ok(()) => return Ok(done()),
                 Err(e) if failed_test(&e) => {}
@@ -199,10 +217,10 @@ impl Field {
         note: &HeldNote,
     ) -> Result<Undo, FaultError> {
         for _ in 0..PATCHES {
-            let Some(found) = self.current(cx, target).await? else {
+            let Some(found) = current(cx, target).await? else {
                 return Ok(Undo::Nothing("it is gone, or another has its name now".to_owned()));
             };
-            let (patch, then) = match self.decide(cx, &found, note) {
+            let (patch, then) = match self.decide(cx, &found, note)? {
                 Decision::Leave(outcome) => return Ok(outcome),
                 Decision::Patch(patch, then) => (patch, then),
             };
@@ -224,22 +242,37 @@ impl Field {
             .to_string()
     }
 
+    /// The value to write; `None` when the object is not what it was when the note was made.
+    fn harmed(&self, found: &Found, note: &HeldNote) -> Option<Value> {
+        let now = self.value(found);
+        match &self.part {
+            Some(part) => (part.put_in)(note, &now),
+            None => (now == note.previous).then(|| note.injected.clone()),
+        }
+    }
+
+    fn changed(&self, target: &Target, found: &Found, note: &HeldNote) -> FaultError {
+        let [then, now] = [&note.previous, &self.value(found)].map(|value| (self.words)(value));
+        let values = if self.part.is_none() { format!(": {then} then, {now} now") } else { String::new() };
+        FaultError::State(format!("{target} changed since it was prepared{values}"))
+    }
+
     /// The harm and its note in one patch.
     ///
     /// A JSON patch can add a key to `annotations` only where that map exists, and to add the map itself would wipe out annotations that
     /// somebody else wrote since it was read; nor can it test that a field is missing. So, where the object lacks either, the patch
     /// also tests `resourceVersion`, which changes with every write; a failed test means to read again. (A test for `null` would be
     /// shorter, but JSON patch leaves open whether a missing field equals it.)
-    fn injection(&self, found: &Found, note: &HeldNote, text: &str) -> Value {
-        let mut patch = self.tests(found, !found.annotated);
-        patch.push(if found.annotated {
+    fn injection(&self, found: &Found, new: &Value, text: &str) -> Value {
+        let mut patch = self.tests(found, !found.is_annotated());
+        patch.push(if found.is_annotated() {
             json!({"op": "add", "path": NOTE_POINTER, "value": text})
         } else {
             json!({"op": "add", "path": "/metadata/annotations", "value": BTreeMap::from([(NOTE, text)])})
         });
-        if note.injected != note.previous {
+        if *new != self.value(found) {
             // `add` replaces what is there.
-            patch.push(json!({"op": "add", "path": self.pointer, "value": note.injected}));
+            patch.push(json!({"op": "add", "path": self.pointer, "value": new}));
         }
         Value::Array(patch)
     }
@@ -247,45 +280,64 @@ impl Field {
     /// Tests that the object is still what was found.
     fn tests(&self, found: &Found, whole: bool) -> Vec<Value> {
         let test = |path: &str, value: &Value| json!({"op": "test", "path": path, "value": value});
-        let mut tests = vec![test("/metadata/uid", &json!(found.uid))];
-        tests.extend(found.value.as_ref().map(|value| test(self.pointer, value)));
-        if whole || found.value.is_none() {
-            tests.push(test("/metadata/resourceVersion", &json!(found.resource_version)));
+        let value = found.0.pointer(self.pointer);
+        let mut tests = vec![test("/metadata/uid", &json!(found.uid()))];
+        tests.extend(value.map(|value| test(self.pointer, value)));
+        if whole || value.is_none() {
+            tests.push(test("/metadata/resourceVersion", &json!(found.text("/metadata/resourceVersion"))));
         }
         tests
     }
 
-    fn decide(&self, cx: &Acting<'_>, found: &Found, note: &HeldNote) -> Decision {
+    fn decide(&self, cx: &Acting<'_>, found: &Found, note: &HeldNote) -> Result<Decision, FaultError> {
+        let is_ours = |text: &&str| {
+            serde_json::from_str::<OnObject>(text).is_ok_and(|note| note.run == cx.run && note.step == cx.step)
+        };
+        let ours = found.note().filter(is_ours);
+        let (new, outcome) = match (&self.part, found.note()) {
+            (Some(part), _) => (part.taken_out)(note, &self.value(found), ours.is_some())?,
+            (None, Some(text)) if ours.is_none() => {
+                return Ok(Decision::Leave(Undo::Conflict(format!(
+                    "it carries the undo note of another run, which stays: {text}"
+                ))));
+            }
+            (None, _) => self.whole_back(found, note, ours.is_some()),
+        };
+        if new.is_none() && ours.is_none() {
+            return Ok(Decision::Leave(outcome));
+        }
+        let mut patch = self.tests(found, false);
+        if let Some(text) = ours {
+            patch.push(json!({"op": "test", "path": NOTE_POINTER, "value": text}));
+            patch.push(json!({"op": "remove", "path": NOTE_POINTER}));
+        }
+        patch.extend(new.map(|new| json!({"op": "add", "path": self.pointer, "value": new})));
+        Ok(Decision::Patch(Value::Array(patch), outcome))
+    }
+
+    /// The value to write where all of it is held, and what that comes to. Without our note nothing is written: nobody can tell whose a
+    /// value is.
+    fn whole_back(&self, found: &Found, note: &HeldNote, noted: bool) -> Back {
         let value = self.value(found);
         let [now, previous, injected] = [&value, &note.previous, &note.injected].map(|value| (self.words)(value));
-        let Some(text) = &found.note else {
-            return Decision::Leave(if value == note.previous {
+        if !noted {
+            let outcome = if value == note.previous {
                 Undo::Nothing(format!("it is at {previous}, and has no note of ours"))
             } else {
                 Undo::Conflict(format!(
                     "it is at {now}, and has no note of ours; it was at {previous} before, and we meant {injected}: {now} stays"
                 ))
-            });
-        };
-        let ours = serde_json::from_str::<OnObject>(text).is_ok_and(|n| n.run == cx.run && n.step == cx.step);
-        if !ours {
-            return Decision::Leave(Undo::Conflict(format!(
-                "it carries the undo note of another run, which stays: {text}"
-            )));
+            };
+            return (None, outcome);
         }
-        let mut patch = self.tests(found, false);
-        patch.push(json!({"op": "test", "path": NOTE_POINTER, "value": text}));
-        patch.push(json!({"op": "remove", "path": NOTE_POINTER}));
         if value != note.injected {
             let words = format!(
                 "somebody set it to {now} after we had set it to {injected} from {previous}: {now} stays, our note is gone"
             );
-            return Decision::Patch(Value::Array(patch), Undo::Conflict(words));
+            return (None, Undo::Conflict(words));
         }
-        if note.previous != note.injected {
-            patch.push(json!({"op": "add", "path": self.pointer, "value": note.previous}));
-        }
-        Decision::Patch(Value::Array(patch), Undo::Undone((self.undone)(&note.previous, &note.injected)))
+        let back = (note.previous != note.injected).then(|| note.previous.clone());
+        (back, Undo::Undone((self.undone)(&note.previous, &note.injected)))
     }
 
     /// The undo notes of this fault on the objects of one kind. Reads their metadata only.

@@ -18,7 +18,7 @@ use super::contract::{
     Resolution, Undo,
 };
 use super::eviction::{Rehearsed, path as eviction_path, rehearse};
-use super::held::{Field, HeldNote, run_of};
+use super::held::{Field, Found, HeldNote, current};
 use super::kube::{refused, workload_permissions, workload_ready};
 use super::leaving::{NodePod, pods_on, top_owners};
 use super::nodes::{ChosenNode, NodeTargets, is_ready};
@@ -40,6 +40,7 @@ const CORDON: Field = Field {
     words: |value| format!("`unschedulable: {value}`"),
     done: |previous, _| if previous == true { "it was cordoned already" } else { "cordoned" }.to_owned(),
     undone: |previous, _| if previous == true { "it stays cordoned, as it was" } else { "uncordoned" }.to_owned(),
+    part: None,
 };
 
 /// Drains nodes.
@@ -178,7 +179,7 @@ impl Fault for NodeDrain {
     }
 
     async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<DrainNote>, FaultError> {
-        let Some(found) = CORDON.current(cx, target).await? else { return Ok(None) };
+        let Some(found) = current(cx, target).await? else { return Ok(None) };
         let held = CORDON.note(target, &found, json!(true))?;
         let doing = || format!("list the pods of {target}");
         let mut pods = self.pods(cx.cluster, target).await.map_err(FaultError::api(doing()))?;
@@ -212,7 +213,7 @@ impl Fault for NodeDrain {
     }
 
     async fn effect(&self, cx: &Acting<'_>, target: &Target, _: &DrainNote) -> Result<Effect, FaultError> {
-        let Some(found) = CORDON.current(cx, target).await? else {
+        let Some(found) = current(cx, target).await? else {
             return Ok(Effect::NotYet("it is gone".to_owned()));
         };
         if CORDON.value(&found) != true {
@@ -240,10 +241,10 @@ impl Fault for NodeDrain {
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, note: &DrainNote) -> Result<Heal, FaultError> {
-        let Some(found) = CORDON.current(cx, target).await? else {
+        let Some(found) = current(cx, target).await? else {
             return Ok(Heal::NotYet(format!("{target} is gone")));
         };
-        let now: Node = serde_json::from_value(found.object.clone())
+        let now: Node = serde_json::from_value(found.0.clone())
             .map_err(|e| FaultError::State(format!("{target} can't be read: {e}")))?;
         if CORDON.value(&found) == true && !note.previous {
             return Ok(Heal::NotYet(format!("{target} is cordoned")));
@@ -345,12 +346,8 @@ impl NodeDrain {
 
 /// What cordoning a node comes to.
 fn plan_cordon(target: &Target, node: &Node, resolution: &mut Resolution) -> Result<(), Refusal> {
-    let found = CORDON.found(serde_json::to_value(node).map_err(|e| Refusal::new(e.to_string()))?);
-    if let Some(text) = &found.note {
-        let run = run_of(text);
-        return Err(Refusal::new(format!("{target} carries the undo note of another run: `{run}`"))
-            .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")));
-    }
+    let found = Found(serde_json::to_value(node).map_err(|e| Refusal::new(e.to_string()))?);
+    found.refuse_held(target)?;
     let now = CORDON.value(&found);
     resolution.calls.push(format!(
         "PATCH /api/v1/nodes/{} (uid {}, /spec/unschedulable {now} → true, undo note in the same patch)",

@@ -14,7 +14,7 @@ use self::workload::{Kind, Workload};
 use super::contract::{
     About, Acting, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal, Resolution, Undo,
 };
-use super::held::{Field, Found, HeldNote, path, run_of};
+use super::held::{Field, Found, HeldNote, current, path, read};
 use super::kube::{list, refused, workload_permissions, workload_ready};
 use crate::cluster::Cluster;
 use crate::record::Target;
@@ -31,6 +31,7 @@ const REPLICAS: Field = Field {
     words: |value| format!("{value} replicas"),
     done: |previous, injected| format!("scaled from {previous} to {injected}"),
     undone: |previous, injected| format!("scaled back from {injected} to {previous}"),
+    part: None,
 };
 
 /// Scales a workload.
@@ -109,7 +110,7 @@ impl Fault for Scale {
         let namespace = self.namespace.as_str();
         let workload = &self.workload;
         let path = path(workload.kind.label(), namespace, &workload.name);
-        let found = match REPLICAS.read(cx.cluster, &path).await {
+        let found = match read(cx.cluster, &path).await {
             Ok(Some(found)) => found,
             Ok(None) => {
                 return Err(Refusal::new(format!("there is no {workload} in namespace `{namespace}`"))
@@ -129,14 +130,14 @@ impl Fault for Scale {
         }
         resolution.calls.push(format!(
             "PATCH {path} (uid {}, /spec/replicas {now} → {wanted}, undo note in the same patch)",
-            found.uid
+            found.uid()
         ));
         resolution.undo.push(format!("put {workload} back to {now} replicas, unless somebody else changed them"));
         resolution.targets.push(Target {
             kind: workload.kind.label().to_owned(),
             namespace: namespace.to_owned(),
             name: workload.name.clone(),
-            uid: found.uid,
+            uid: found.uid().to_owned(),
             node: None,
             zone: None,
             owner: None,
@@ -146,7 +147,7 @@ impl Fault for Scale {
     }
 
     async fn prepare(&self, cx: &Acting<'_>, target: &Target) -> Result<Option<HeldNote>, FaultError> {
-        let Some(found) = REPLICAS.current(cx, target).await? else { return Ok(None) };
+        let Some(found) = current(cx, target).await? else { return Ok(None) };
         REPLICAS.note(target, &found, self.replicas.into()).map(Some)
     }
 
@@ -155,10 +156,10 @@ impl Fault for Scale {
     }
 
     async fn effect(&self, cx: &Acting<'_>, target: &Target, _: &HeldNote) -> Result<Effect, FaultError> {
-        let Some(found) = REPLICAS.current(cx, target).await? else {
+        let Some(found) = current(cx, target).await? else {
             return Ok(Effect::NotYet("it is gone".to_owned()));
         };
-        Ok(reached(&found.object, self.replicas.into()))
+        Ok(reached(&found, self.replicas.into()))
     }
 
     async fn undo(cx: &Acting<'_>, target: &Target, note: &HeldNote) -> Result<Undo, FaultError> {
@@ -176,7 +177,7 @@ impl Fault for Scale {
     }
 
     async fn healed(cx: &Acting<'_>, target: &Target, _: &HeldNote) -> Result<Heal, FaultError> {
-        if REPLICAS.current(cx, target).await?.is_none() {
+        if current(cx, target).await?.is_none() {
             return Ok(Heal::NotYet(format!("{target} is gone")));
         }
         workload_ready(cx, &target.namespace, &target.to_string()).await
@@ -187,11 +188,7 @@ impl Scale {
     /// Refuses what would change nothing, and what another run holds.
     fn refuse(&self, found: &Found) -> Result<(), Refusal> {
         let workload = &self.workload;
-        if let Some(text) = &found.note {
-            let run = run_of(text);
-            return Err(Refusal::new(format!("{workload} carries the undo note of another run: `{run}`"))
-                .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")));
-        }
+        found.refuse_held(workload)?;
         if replicas(found) == i64::from(self.replicas) {
             return Err(Refusal::new(format!(
                 "{workload} has {} replicas already: nothing would change",
@@ -230,13 +227,14 @@ impl Scale {
     }
 }
 
-fn replicas(found: &Found) -> i64 {
+/// Its replicas; the API server fills in its default of one.
+pub(super) fn replicas(found: &Found) -> i64 {
     REPLICAS.value(found).as_i64().unwrap_or(1)
 }
 
 /// Whether the workload's controller has brought it to the wanted number.
-fn reached(object: &Value, wanted: i64) -> Effect {
-    let number = |path: &str| object.pointer(path).and_then(Value::as_i64);
+pub(super) fn reached(found: &Found, wanted: i64) -> Effect {
+    let number = |path: &str| found.0.pointer(path).and_then(Value::as_i64);
     if number("/status/observedGeneration").unwrap_or(0) < number("/metadata/generation").unwrap_or(0) {
         return Effect::NotYet("its controller has not seen the change".to_owned());
     }
@@ -269,7 +267,7 @@ mod tests {
         let refusal = |replicas: i64, note: Option<&str>| {
             let object =
                 json!({"metadata": {"annotations": {"squall.dev/undo": note}}, "spec": {"replicas": replicas}});
-            scale("deployment/web").refuse(&REPLICAS.found(object)).map_err(|r| r.message)
+            scale("deployment/web").refuse(&Found(object)).map_err(|r| r.message)
         };
         assert_eq!(refusal(3, None), Ok(()));
         assert!(refusal(0, None).unwrap_err().contains("0 replicas already"));
@@ -295,10 +293,10 @@ mod tests {
     #[test]
     fn the_effect_is_the_controllers_word() {
         let object = |observed, reported| json!({"metadata": {"generation": 2}, "spec": {"replicas": 0}, "status": {"observedGeneration": observed, "replicas": reported}});
-        assert!(matches!(reached(&object(2, 0), 0), Effect::Seen(_)));
-        assert!(matches!(reached(&object(2, 2), 0), Effect::NotYet(_)));
-        assert!(matches!(reached(&object(1, 0), 0), Effect::NotYet(_)), "an older status says nothing");
-        assert!(matches!(reached(&object(2, 0), 3), Effect::NotYet(_)), "somebody scaled it");
+        assert!(matches!(reached(&Found(object(2, 0)), 0), Effect::Seen(_)));
+        assert!(matches!(reached(&Found(object(2, 2)), 0), Effect::NotYet(_)));
+        assert!(matches!(reached(&Found(object(1, 0)), 0), Effect::NotYet(_)), "an older status says nothing");
+        assert!(matches!(reached(&Found(object(2, 0)), 3), Effect::NotYet(_)), "somebody scaled it");
     }
 
     type Change = fn(&mut Value);

@@ -8,10 +8,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
 
 use super::ask::{Bite, Questions, ask};
-use super::held::{Change, current};
+
 use crate::cluster::Cluster;
 use crate::fault::contract::{Acting, Effect, FaultError, Heal};
+use crate::fault::held::{HeldNote, current};
 use crate::fault::kube::retried;
+use crate::fault::scale::reached;
 use crate::record::Target;
 
 /// How long silence has to last to count.
@@ -50,15 +52,15 @@ fn is_ready(pod: &Pod) -> bool {
 pub(super) async fn scaled(
     cx: &Acting<'_>,
     target: &Target,
-    change: &Change,
+    change: &HeldNote,
     questions: &Questions,
 ) -> Result<Effect, FaultError> {
     let Some(found) = current(cx, target).await? else { return Ok(Effect::NotYet("it is gone".to_owned())) };
     let wanted = change.injected.as_i64().unwrap_or(0);
-    if let Some(missing) = found.missing(wanted) {
-        return Ok(Effect::NotYet(missing));
-    }
-    let reported = format!("it reports {wanted} replicas");
+    let reported = match reached(&found, wanted) {
+        Effect::Seen(reported) => reported,
+        not_yet @ Effect::NotYet(_) => return Ok(not_yet),
+    };
     let (Some(service), Some(name)) = (questions.service, questions.before.keys().next()) else {
         return Ok(Effect::Seen(format!("{reported}; the resolver can't be asked from here")));
     };

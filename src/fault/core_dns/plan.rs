@@ -7,11 +7,13 @@ use futures::future::join_all;
 
 use super::ask::{Questions, code_of};
 use super::corefile::{Corefile, is_under};
-use super::held::{Found, path};
+use super::held::corefile;
 use super::mode::{DELAY_PORT, Mode, blocks, tries};
 use super::{CoreDns, DELAYS, MOUNTED_WITHIN, NAMES_MAX, Share, observe, site};
 use crate::cluster::Cluster;
 use crate::fault::contract::{Complaint, Fault as _, Permission, Planning, Refusal, Resolution};
+use crate::fault::held::{Found, path};
+use crate::fault::scale::replicas;
 use crate::scalar::Percent;
 
 pub(super) fn check(fault: &CoreDns) -> Vec<Complaint> {
@@ -134,7 +136,7 @@ impl Site {
             selector: site::selector(&deployment),
             // What NodeLocal DNSCache answers in its place says nothing of CoreDNS.
             service: site::address(&service).filter(|_| !cached || !fault.mode.edits()),
-            corefile: Corefile::read(config_map.as_ref().map_or("", Found::corefile)),
+            corefile: Corefile::read(config_map.as_ref().map_or("", corefile)),
             deployment,
             config_map,
             warnings,
@@ -222,21 +224,12 @@ pub(super) async fn resolve(fault: &CoreDns, cx: &Planning<'_>) -> Result<Resolu
     Ok(resolution)
 }
 
-/// Refuses an object that another run holds.
-fn refuse_held(found: &Found, what: &str) -> Result<(), Refusal> {
-    let Some(text) = found.note() else { return Ok(()) };
-    let note: Option<serde_json::Value> = serde_json::from_str(text).ok();
-    let run = note.and_then(|note| Some(note.get("run")?.as_str()?.to_owned())).unwrap_or_else(|| text.to_owned());
-    Err(Refusal::new(format!("{what} carries the undo note of another run: `{run}`"))
-        .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")))
-}
-
 async fn scaled(fault: &CoreDns, cx: &Planning<'_>, site: &Site) -> Result<Resolution, Refusal> {
     let (namespace, name) = (fault.namespace.as_str(), fault.deployment.as_str());
     let found = &site.deployment;
     let target = site::target("deployment", namespace, name, found, None);
-    refuse_held(found, &target.to_string())?;
-    let now = found.replicas();
+    found.refuse_held(&target)?;
+    let now = replicas(found);
     let wanted = fault.left_of(now);
     let most = usize::try_from(now).unwrap_or(0);
     if fault.replicas.is_some_and(|share| share.of(most) > most) || now == wanted {
@@ -269,7 +262,7 @@ fn edited(fault: &CoreDns, site: &Site) -> Result<Resolution, Refusal> {
     let (namespace, name) = (fault.namespace.as_str(), fault.config_map.as_str());
     let owner = format!("deployment/{}", fault.deployment);
     let target = site::target("configmap", namespace, name, found, Some(owner));
-    refuse_held(found, &target.to_string())?;
+    found.refuse_held(&target)?;
     let blocks = site.blocks(fault)?;
     refuse_corefile(fault, site, found)?;
     let mut resolution = Resolution { of: 1, ..Resolution::default() };
@@ -310,7 +303,7 @@ fn edited(fault: &CoreDns, site: &Site) -> Result<Resolution, Refusal> {
 
 fn refuse_corefile(fault: &CoreDns, site: &Site, found: &Found) -> Result<(), Refusal> {
     let what = format!("configmap/{}", fault.config_map);
-    let text = found.corefile();
+    let text = corefile(found);
     if found.0.pointer("/immutable").is_some_and(|immutable| *immutable == true) {
         return Err(Refusal::new(format!("{what} is immutable")));
     }

@@ -8,9 +8,9 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::Value;
 
 use super::CoreDns;
-use super::held::{Found, path, read};
 use crate::cluster::Cluster;
 use crate::fault::contract::{Planning, Refusal};
+use crate::fault::held::{Found, path, read};
 use crate::fault::kube::{list, refused};
 use crate::record::Target;
 

@@ -10,6 +10,7 @@ const REPLICAS: Field = Field {
     words: |value| format!("{value} replicas"),
     done: |before, after| format!("from {before} to {after}"),
     undone: |before, after| format!("back from {after} to {before}"),
+    part: None,
 };
 const PAUSED: Field = Field {
     fault: "pause",
@@ -37,7 +38,7 @@ fn apply(object: &Value, patch: &Value) -> Result<Value, json_patch::PatchError>
 }
 
 fn found(object: &Value) -> Found {
-    REPLICAS.found(object.clone())
+    Found(object.clone())
 }
 
 fn noted() -> HeldNote {
@@ -58,13 +59,15 @@ async fn the_undo_puts_the_object_back_byte_by_byte() {
     with_acting("r1", |cx| {
         let before = object(3, None);
         let text = REPLICAS.text(cx, &noted());
-        let harmed = apply(&before, &REPLICAS.injection(&found(&before), &noted(), &text)).unwrap();
+        let harmed = apply(&before, &REPLICAS.injection(&found(&before), &json!(0), &text)).unwrap();
         assert_eq!(harmed["spec"]["replicas"], 0);
-        assert_eq!(found(&harmed).note.as_deref(), Some(text.as_str()));
-        let Decision::Patch(patch, Undo::Undone(_)) = REPLICAS.decide(cx, &found(&harmed), &noted()) else { panic!() };
+        assert_eq!(found(&harmed).note(), Some(text.as_str()));
+        let Decision::Patch(patch, Undo::Undone(_)) = REPLICAS.decide(cx, &found(&harmed), &noted()).unwrap() else {
+            panic!()
+        };
         let after = apply(&harmed, &patch).unwrap();
         assert_eq!(after, before);
-        let again = REPLICAS.decide(cx, &found(&after), &noted());
+        let again = REPLICAS.decide(cx, &found(&after), &noted()).unwrap();
         assert!(matches!(again, Decision::Leave(Undo::Nothing(_))), "twice is once");
         assert!(apply(&after, &patch).is_err(), "the patch itself can't be applied twice");
     });
@@ -74,7 +77,7 @@ async fn the_undo_puts_the_object_back_byte_by_byte() {
 async fn a_change_between_reading_and_patching_fails_the_patch() {
     with_acting("r1", |cx| {
         let text = REPLICAS.text(cx, &noted());
-        let patch = REPLICAS.injection(&found(&object(3, None)), &noted(), &text);
+        let patch = REPLICAS.injection(&found(&object(3, None)), &json!(0), &text);
         assert!(apply(&object(4, None), &patch).is_err());
         let mut other = object(3, None);
         other["metadata"]["uid"] = json!("another");
@@ -88,8 +91,8 @@ async fn annotations_that_appear_meanwhile_are_not_wiped_out() {
         let mut bare = object(3, None);
         bare["metadata"].as_object_mut().unwrap().remove("annotations");
         let text = REPLICAS.text(cx, &noted());
-        let patch = REPLICAS.injection(&found(&bare), &noted(), &text);
-        assert_eq!(found(&apply(&bare, &patch).unwrap()).note.as_deref(), Some(text.as_str()));
+        let patch = REPLICAS.injection(&found(&bare), &json!(0), &text);
+        assert_eq!(found(&apply(&bare, &patch).unwrap()).note(), Some(text.as_str()));
         let mut meanwhile = bare.clone();
         meanwhile["metadata"]["annotations"] = json!({"theirs": "1"});
         meanwhile["metadata"]["resourceVersion"] = json!("8");
@@ -101,7 +104,8 @@ async fn annotations_that_appear_meanwhile_are_not_wiped_out() {
 async fn theirs_stays_and_our_note_goes() {
     with_acting("r1", |cx| {
         let ours = object(5, Some(&REPLICAS.text(cx, &noted())));
-        let Decision::Patch(patch, Undo::Conflict(words)) = REPLICAS.decide(cx, &found(&ours), &noted()) else {
+        let Decision::Patch(patch, Undo::Conflict(words)) = REPLICAS.decide(cx, &found(&ours), &noted()).unwrap()
+        else {
             panic!()
         };
         assert_eq!(apply(&ours, &patch).unwrap(), object(5, None));
@@ -113,11 +117,13 @@ async fn theirs_stays_and_our_note_goes() {
 async fn the_note_of_another_run_is_left_alone() {
     let mut text = String::new();
     with_acting("r2", |cx| text = REPLICAS.text(cx, &noted()));
-    assert_eq!((run_of(&text), run_of("not ours")), ("r2".to_owned(), "not ours".to_owned()));
+    let refused = |note: &str| found(&object(3, Some(note))).refuse_held(&"it").unwrap_err();
+    assert_eq!(refused(&text).message, "it carries the undo note of another run: `r2`");
+    assert!(refused("not ours").message.ends_with("`not ours`"));
     with_acting("r1", |cx| {
-        let theirs = REPLICAS.decide(cx, &found(&object(0, Some(&text))), &noted());
+        let theirs = REPLICAS.decide(cx, &found(&object(0, Some(&text))), &noted()).unwrap();
         assert!(matches!(theirs, Decision::Leave(Undo::Conflict(_))));
-        let broken = REPLICAS.decide(cx, &found(&object(0, Some("not ours"))), &noted());
+        let broken = REPLICAS.decide(cx, &found(&object(0, Some("not ours"))), &noted()).unwrap();
         assert!(matches!(broken, Decision::Leave(Undo::Conflict(_))));
     });
 }
@@ -125,7 +131,7 @@ async fn the_note_of_another_run_is_left_alone() {
 #[tokio::test]
 async fn without_a_note_nothing_is_written() {
     with_acting("r1", |cx| {
-        let decided = |replicas| REPLICAS.decide(cx, &found(&object(replicas, None)), &noted());
+        let decided = |replicas| REPLICAS.decide(cx, &found(&object(replicas, None)), &noted()).unwrap();
         assert!(matches!(decided(3), Decision::Leave(Undo::Nothing(_))));
         assert!(matches!(decided(5), Decision::Leave(Undo::Conflict(_))));
     });
@@ -136,19 +142,19 @@ async fn a_missing_field_is_tested_by_the_objects_version() {
     with_acting("r1", |cx| {
         let note = HeldNote { previous: json!(false), injected: json!(true) };
         let before = object(3, None);
-        let patch = PAUSED.injection(&PAUSED.found(before.clone()), &note, &PAUSED.text(cx, &note));
+        let patch = PAUSED.injection(&found(&before), &json!(true), &PAUSED.text(cx, &note));
         let mut meanwhile = before.clone();
         meanwhile["metadata"]["resourceVersion"] = json!("8");
         assert!(apply(&meanwhile, &patch).is_err(), "it may have got the field since");
         let harmed = apply(&before, &patch).unwrap();
         assert_eq!(harmed["spec"]["paused"], true);
-        let Decision::Patch(patch, Undo::Undone(_)) = PAUSED.decide(cx, &PAUSED.found(harmed.clone()), &note) else {
+        let Decision::Patch(patch, Undo::Undone(_)) = PAUSED.decide(cx, &found(&harmed), &note).unwrap() else {
             panic!()
         };
         assert_eq!(apply(&harmed, &patch).unwrap()["spec"]["paused"], false);
         let mut theirs = harmed;
         theirs["spec"].as_object_mut().unwrap().remove("paused");
-        let Decision::Patch(patch, Undo::Conflict(_)) = PAUSED.decide(cx, &PAUSED.found(theirs.clone()), &note) else {
+        let Decision::Patch(patch, Undo::Conflict(_)) = PAUSED.decide(cx, &found(&theirs), &note).unwrap() else {
             panic!()
         };
         assert_eq!(apply(&theirs, &patch).unwrap(), before);
@@ -160,9 +166,12 @@ async fn what_was_so_before_is_noted_and_stays_so() {
     with_acting("r1", |cx| {
         let note = HeldNote { previous: json!(3), injected: json!(3) };
         let before = object(3, None);
-        let harmed = apply(&before, &REPLICAS.injection(&found(&before), &note, &REPLICAS.text(cx, &note))).unwrap();
-        assert!(found(&harmed).note.is_some());
-        let Decision::Patch(patch, Undo::Undone(_)) = REPLICAS.decide(cx, &found(&harmed), &note) else { panic!() };
+        let harmed =
+            apply(&before, &REPLICAS.injection(&found(&before), &json!(3), &REPLICAS.text(cx, &note))).unwrap();
+        assert!(found(&harmed).note().is_some());
+        let Decision::Patch(patch, Undo::Undone(_)) = REPLICAS.decide(cx, &found(&harmed), &note).unwrap() else {
+            panic!()
+        };
         assert_eq!(apply(&harmed, &patch).unwrap(), before);
     });
 }

@@ -3,7 +3,9 @@ use std::sync::{Arc, Mutex};
 use kube::client::Body;
 
 use super::*;
-use crate::fault::contract::Ending;
+use crate::cluster::Cluster;
+use crate::fault::contract::{Acting, Ending, Injected};
+use crate::record::Target;
 
 const STOCK: &str = ".:53 {\n    errors\n    reload\n}\n";
 
@@ -80,18 +82,15 @@ impl Server {
         };
         let found = Found(self.object());
         let piece = super::super::corefile::marked(cx.run, cx.step, "a:53 {\n    view squall\n}\n");
-        let change = if is_corefile {
-            Change::corefile(found.corefile(), &piece)
-        } else {
-            Change::replicas(found.replicas(), 0)
-        };
+        let held = field(&target.kind);
+        let note = held.note(&target, &found, if is_corefile { piece.into() } else { json!(0) }).unwrap();
         if inject_it {
-            assert!(matches!(inject(&cx, &target, &change).await.unwrap(), Injected::Done(_)));
+            assert!(matches!(held.hold(&cx, &target, &note).await.unwrap(), Injected::Done(_)));
             assert!(Found(self.object()).note().is_some_and(|note| note.contains("\"coreDns\"")));
             assert_ne!(self.object(), found.0);
         }
         meanwhile(self);
-        undo(&cx, &target, &change).await
+        held.give_back(&cx, &target, &note).await
     }
 }
 
@@ -161,21 +160,4 @@ async fn gives_back_the_replicas_unless_somebody_changed_them() {
     assert_eq!(server.object()["spec"]["replicas"], 5);
     assert_eq!(server.object()["metadata"]["annotations"], json!({}));
     assert!(matches!(server.run(false, |_| ()).await.unwrap(), Undo::Nothing(_)));
-}
-
-#[test]
-fn a_note_on_an_object_is_enough_to_take_it_back() {
-    let text = r#"{"run":"r9","state":"squall","step":"s","fault":"coreDns","previous":2,"injected":0}"#;
-    let meta = |text: &str| -> kube::core::ObjectMeta {
-        serde_json::from_value(
-            json!({"name": "coredns", "namespace": "kube-system", "uid": "u", "annotations": {NOTE: text}}),
-        )
-        .unwrap()
-    };
-    let (left, change) = note_on(&meta(text), "deployment").unwrap();
-    assert_eq!(
-        (left.run.as_str(), left.target.to_string().as_str(), change),
-        ("r9", "deployment/coredns", Change::replicas(2, 0))
-    );
-    assert!(note_on(&meta(&text.replace("coreDns", "scale")), "deployment").is_none(), "another fault's");
 }
