@@ -127,7 +127,7 @@ class Bench:
     def left(self, before):
         """What is not as it was before, in words."""
         now = self.world.settings()
-        return sorted(now - before) + [f"{word}: not any more" for word in sorted(before - now)]
+        return sorted(now - before) + [f"{word} by somebody else before: no longer" for word in sorted(before - now)]
 
 
 def surroundings(arguments):

@@ -94,6 +94,12 @@ mod tests {
     }
 
     #[test]
+    fn the_reference_on_disk_is_the_one_of_the_code() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/faults.md");
+        assert_eq!(std::fs::read_to_string(path).unwrap().trim_end(), reference().trim_end(), "run `make generate`");
+    }
+
+    #[test]
     fn a_permission_that_one_example_alone_needs_says_so() {
         let about = crate::fault::about("zoneOutage").unwrap();
         let text = permissions(about);

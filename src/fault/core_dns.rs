@@ -198,7 +198,7 @@ impl Fault for CoreDns {
             return Ok(note.map(|pod| CoreDnsNote::Pod { pod, questions }));
         }
         let Some(found) = current(cx, target).await? else { return Ok(None) };
-        let (injected, within) = if self.mode.edits() {
+        let (injected, within) = if target.kind == "configmap" {
             let piece = corefile::marked(cx.run, cx.step, &site.blocks(self).map_err(state)?);
             (piece.into(), site.bites_within())
         } else {

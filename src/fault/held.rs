@@ -100,8 +100,7 @@ impl Found {
     /// Refuses an object that another run holds.
     pub(super) fn refuse_held(&self, what: &dyn std::fmt::Display) -> Result<(), Refusal> {
         let Some(text) = self.note() else { return Ok(()) };
-        // The whole note where it can't be read.
-        let run = serde_json::from_str::<OnObject>(text).map_or_else(|_| text.to_owned(), |note| note.run);
+        let run = run_of(text);
         Err(Refusal::new(format!("{what} carries the undo note of another run: `{run}`"))
             .hint(format!("that run still acts, or died: `squall recover {run}` takes back what it left")))
     }
@@ -117,6 +116,12 @@ enum Decision {
     Leave(Undo),
     /// This is written, and then that is the outcome.
     Patch(Value, Undo),
+}
+
+/// The run that left a note, for a message; the whole note where it names none.
+fn run_of(text: &str) -> String {
+    let note: Option<Value> = serde_json::from_str(text).ok();
+    note.and_then(|note| Some(note.get("run")?.as_str()?.to_owned())).unwrap_or_else(|| text.to_owned())
 }
 
 /// The path of an object, by its kind as targets have it.
@@ -206,7 +211,7 @@ impl Field {
                 Err(e) => return Err(FaultError::api(format!("patch {target}"))(e)),
             }
         }
-        Err(changing(target))
+        Err(changing(target, "changed"))
     }
 
     /// Gives the field its value back where it still is what we wrote, and takes the note away. Harmless when called again.
@@ -233,11 +238,12 @@ impl Field {
                 Err(e) => return Err(FaultError::api(format!("patch {target} back"))(e)),
             }
         }
-        Err(changing(target))
+        Err(changing(target, "changed back"))
     }
 
     fn text(&self, cx: &Acting<'_>, note: &HeldNote) -> String {
-        // A run id, a namespace and a step's name (63 bytes each) and two values: far below the 4 KiB that a note may take.
+        // A run id, a namespace, a step's name (63 bytes each) and two values, the longest of them a server block for 16 names: some KiB
+        // of the 256 that the annotations of an object may take.
         json!({"run": cx.run, "state": cx.state, "step": cx.step, "fault": self.fault, "previous": note.previous, "injected": note.injected})
             .to_string()
     }
@@ -252,6 +258,12 @@ impl Field {
     }
 
     fn changed(&self, target: &Target, found: &Found, note: &HeldNote) -> FaultError {
+        if let Some(text) = found.note() {
+            return FaultError::State(format!(
+                "{target} carries the undo note of run `{}` since it was prepared",
+                run_of(text)
+            ));
+        }
         let [then, now] = [&note.previous, &self.value(found)].map(|value| (self.words)(value));
         let values = if self.part.is_none() { format!(": {then} then, {now} now") } else { String::new() };
         FaultError::State(format!("{target} changed since it was prepared{values}"))
@@ -381,6 +393,6 @@ impl Field {
     }
 }
 
-fn changing(target: &Target) -> FaultError {
-    FaultError::State(format!("{target} changed each of the {PATCHES} times that it was about to be changed"))
+fn changing(target: &Target, done: &str) -> FaultError {
+    FaultError::State(format!("{target} changed each of the {PATCHES} times that it was about to be {done}"))
 }

@@ -115,6 +115,7 @@ impl Fault for NodeTerminate {
         cannot: "terminate instances that EKS Auto Mode operates; find nodes of k3d or minikube as containers (`exec` can)",
         examples: &[
             ("provider: ec2", "{nodes: {zone: us-east-1a}, mode: powerLoss}"),
+            ("mode: scaleIn", "{nodes: {zone: us-east-1a}, mode: scaleIn}"),
             ("provider: docker", "{nodes: {names: [kind-worker]}, provider: docker}"),
             (
                 "provider: exec",

@@ -101,7 +101,7 @@ impl Fault for ZoneOutage {
                   selectors and taints, affinity, spread, room for their requests; and pods that nothing makes again. (The cluster removes the pods of a node that is gone within a \
                   minute, and those of one that is out of reach after five: before that none starts elsewhere.) Those that are not named are not promised to start: images, \
                   quotas, preemption and nodes that are added meanwhile are not looked at.\n\n\
-                  When the hold is over, before anything is taken back, the prediction is held against what happened: the record and the report have, for each workload that lost \
+                  When the hold is over, before anything is taken back, the prediction is held against what happened, which lists all pods and may keep the undo waiting for 5 s at most (not at all when the run ends early): the record and the report have, for each workload that lost \
                   pods, how many found a node elsewhere, and what the scheduler says of those that wait. Where pods are still bound to their old nodes, nothing can be said yet, \
                   and the report says that. A prediction that was wrong changes no verdict.",
         effect: "each group says that it launches nothing there, and each instance is shutting down or gone with its node no longer Ready; with `isolate`, \

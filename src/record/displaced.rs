@@ -69,19 +69,21 @@ pub enum Foretold {
     MorePlaced,
     /// Fewer did.
     FewerPlaced,
-    /// Nothing can be said yet: pods are still bound to their old nodes, and only when they are removed does another one look for a
-    /// place.
+    /// Nothing can be said: pods are still bound to their old nodes, and only when they are removed does another one look for a place;
+    /// or the workload has another number of pods than before.
     Open,
 }
 
 impl Replaced {
-    /// Compares: `placed` pods elsewhere, and `bound` ones on their old nodes.
+    /// Compares: `placed` pods elsewhere, and `bound` ones on their old nodes. `resized`: it has another number of pods than before.
     #[must_use]
-    pub fn of(step: &str, displaced: Displaced, placed: usize, bound: usize, detail: String) -> Self {
+    pub fn of(step: &str, displaced: Displaced, placed: usize, bound: usize, resized: bool) -> Self {
         let without = displaced.without_place();
         let placed = placed.min(displaced.pods);
         let kept: usize = displaced.stranded.iter().filter(|why| why.bound).map(|why| why.pods).sum();
-        let standing = if placed + without > displaced.pods {
+        let standing = if resized {
+            Foretold::Open
+        } else if placed + without > displaced.pods {
             Foretold::MorePlaced
         } else if bound > kept {
             Foretold::Open
@@ -90,7 +92,13 @@ impl Replaced {
         } else {
             Foretold::FewerPlaced
         };
-        Self { step: step.to_owned(), displaced, placed, bound, standing, detail }
+        Self { step: step.to_owned(), displaced, placed, bound, standing, detail: String::new() }
+    }
+
+    /// The same with more to say.
+    #[must_use]
+    pub fn saying(self, detail: String) -> Self {
+        Self { detail, ..self }
     }
 }
 
@@ -109,10 +117,10 @@ mod tests {
                 others: 4,
                 stranded: stranded.to_vec(),
             };
-            Replaced::of("zone", displaced, placed, bound, String::new()).standing
+            Replaced::of("zone", displaced, placed, bound, pods == 9).standing
         };
+        assert_eq!(of(9, &[], 9, 0), Foretold::Open, "it was scaled meanwhile");
         assert_eq!(of(2, &[], 2, 0), Foretold::AsPredicted);
-        assert_eq!(of(2, &[], 9, 0), Foretold::AsPredicted, "it was scaled up meanwhile");
         assert_eq!(of(2, &[], 1, 0), Foretold::FewerPlaced);
         assert_eq!(of(2, &[], 1, 1), Foretold::Open, "the other one is still on its dead node");
         assert_eq!(of(2, &[stranded(1, false)], 1, 0), Foretold::AsPredicted);

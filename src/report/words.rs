@@ -153,9 +153,25 @@ pub fn standing(replaced: &Replaced) -> String {
     let predicted = replaced.displaced.pods.saturating_sub(replaced.displaced.without_place());
     match replaced.standing {
         Foretold::AsPredicted => "as predicted".to_owned(),
+        Foretold::MorePlaced if predicted == 0 => "where none was predicted to be".to_owned(),
         Foretold::MorePlaced => format!("more than the {predicted} that were predicted"),
         Foretold::FewerPlaced => format!("fewer than the {predicted} that were predicted"),
-        Foretold::Open => format!("nothing can be said yet: {} still bound to lost nodes", replaced.bound),
+        Foretold::Open if replaced.bound > 0 => {
+            format!("nothing can be said yet: {} still bound to lost nodes", replaced.bound)
+        }
+        Foretold::Open => "nothing can be said: the number of its pods changed".to_owned(),
+    }
+}
+
+/// In which order workloads are told of: first those that came out otherwise than predicted.
+#[must_use]
+pub fn urgency(replaced: &Replaced) -> u8 {
+    match replaced.standing {
+        Foretold::FewerPlaced => 0,
+        Foretold::MorePlaced => 1,
+        Foretold::Open => 2,
+        Foretold::AsPredicted if replaced.displaced.without_place() > 0 => 3,
+        Foretold::AsPredicted => 4,
     }
 }
 

@@ -123,9 +123,7 @@ impl Stage {
             }
         };
         tokio::join!(hold, self.take_back(work, &rest));
-        if !live.is_empty() {
-            self.look_back(work).await;
-        }
+        self.look_back(work, &live).await;
         self.take_back(work, &live).await;
         join_all(those(&[Came::Live, Came::Blocked]).into_iter().map(|act| self.heal(work, act))).await;
     }
@@ -363,22 +361,25 @@ impl Stage {
 
     /// Holds what was predicted of displaced pods against what happened. Never at the price of the undo: not when the run is ending, and
     /// not for long.
-    async fn look_back(&self, work: &Work) {
+    async fn look_back(&self, work: &Work, live: &[&Act]) {
         let PlannedStep { displaced, targets, .. } = &work.planned;
-        if displaced.is_empty() {
+        if displaced.is_empty() || live.is_empty() {
             return;
         }
         let cx = self.acting(work.step.name.as_str());
         let why = tokio::select! {
             biased;
             () = self.stopped() => "the run was ending".to_owned(),
+            () = std::future::ready(()), if live.len() < targets.len() => {
+                format!("only {} of {} targets were hit", live.len(), targets.len())
+            }
             answer = timeout(LOOK_BACK, work.step.fault.replaced(&cx, targets, displaced)) => match answer {
                 Ok(Ok(replaced)) => return replaced.into_iter().for_each(|one| self.undoer.tell(What::Replaced(one))),
                 Ok(Err(e)) => e.to_string(),
-                Err(_) => format!("the API server did not answer within {} s", LOOK_BACK.as_secs()),
+                Err(_) => format!("reading all pods took longer than {} s, and the undo goes first", LOOK_BACK.as_secs()),
             },
         };
-        let text = format!("step `{}`: what was predicted was not held against what happened: {why}", work.step.name);
+        let text = format!("step `{}`: what became of the displaced pods is not known: {why}", work.step.name);
         self.undoer.tell(What::Warning { text });
     }
 

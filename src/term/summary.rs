@@ -14,7 +14,7 @@ use crate::record::{
 };
 use crate::report::Report;
 use crate::report::format::{self, count, duration, latency, percent, plural, plural_of, run_verdict};
-use crate::report::words::{came_of, outage_of_stream};
+use crate::report::words::{came_of, outage_of_stream, urgency};
 
 /// Most workloads with displaced pods: a page of them is in the report.
 const WORKLOADS: usize = 10;
@@ -175,7 +175,8 @@ fn impact(report: &Report) -> Vec<String> {
 /// A line for each workload whose displaced pods came out otherwise than predicted, or were predicted to find no place.
 fn displaced(report: &Report) -> Vec<String> {
     let is_plain = |one: &Replaced| one.standing == Foretold::AsPredicted && one.displaced.without_place() == 0;
-    let (plain, told): (Vec<&Replaced>, Vec<_>) = report.replaced.iter().partition(|one| is_plain(one));
+    let (plain, mut told): (Vec<&Replaced>, Vec<_>) = report.replaced.iter().partition(|one| is_plain(one));
+    told.sort_by_key(|one| urgency(one));
     let line = |one: &&Replaced| {
         let style = match one.standing {
             Foretold::AsPredicted => FAINT,

@@ -10,7 +10,6 @@
 #   testbed.sh up --cloud [--fast-node-monitor]
 #                                 the same with AWS's API around it: 6 nodes, instances of four Auto Scaling groups
 #   testbed.sh up --spare ...     a bed that the next one may take the place of
-#   testbed.sh spare              0 when the bed may be taken down without asking: started as spare, or nothing of it runs
 #   testbed.sh cloud faults [JSON] | calls | state | wait [SECONDS] | reset
 #                                 make AWS's API fail, see what it was asked, put everything back
 #   testbed.sh exec CMD...        run CMD where the runner's place is: in the cluster's network, with KUBECONFIG set
@@ -25,7 +24,8 @@
 #                                 make an image archive from static binaries
 #   testbed.sh load IMAGE.tar     import an image archive on every node
 #   testbed.sh logs DIR           collect logs and the cluster's state, after a failure
-#   testbed.sh down               stop everything; nothing is left but the build
+#   testbed.sh down [--if-spare]  stop everything; nothing is left but the build. --if-spare: only a bed that was started as spare and
+#                                 that nobody asked for since, or of which nothing runs; otherwise 1, and nothing is done
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -72,6 +72,8 @@ up() {
   check_home
   if bed_ready; then
     compare_options
+    # Who asks for a bed that is there may rely on it from now on.
+    if [ -z "$WANT_SPARE" ]; then echo no >"$STATE/spare"; fi
     if healthy; then
       say "up already"
       return
@@ -111,7 +113,7 @@ compare_options() {
 
 # What comes in its place is what it was.
 keep_options() {
-  WANT_FAST=$(setting fast) WANT_SPARE=$(setting spare)
+  WANT_FAST=$(setting fast)
   if has_cloud; then
     WANT_CLOUD=yes
   else
@@ -123,7 +125,7 @@ keep_options() {
 is_spare() {
   local file
   bed_ready || return 0
-  [ "$(setting spare)" != yes ] || return 0
+  [ "$(cat "$STATE/spare" 2>/dev/null)" != yes ] || return 0
   for file in "$STATE"/pid/*; do
     if alive "${file##*/}"; then return 1; fi
   done
@@ -236,10 +238,15 @@ mend_cloud() {
 
 # ---- down ----
 
-down() {
+down() { # [--if-spare]
   local began=$SECONDS
+  (($# == 0)) || [ "$*" = --if-spare ] || usage
   take_lock down
   check_home
+  if (($#)) && ! is_spare; then
+    say "the bed that is up is somebody's: it stays"
+    return 1
+  fi
   if ! bed_exists && ! leftovers; then
     say "down already"
     return
@@ -313,9 +320,8 @@ main() {
     check-cloud) build_cloud && check_cloud ;;
     image) (($# > 4)) || usage && image "$@" ;;
     up) up "$@" ;;
-    down) down ;;
+    down) down "$@" ;;
     status) check_home && bed_status ;;
-    spare) check_home && is_spare ;;
     kubeconfig) need_bed && echo "$BED/admin.kubeconfig" ;;
     exec) (($#)) || usage && need_bed && enter "$@" ;;
     power-off) change_power off "$@" ;;

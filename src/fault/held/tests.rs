@@ -175,3 +175,20 @@ async fn what_was_so_before_is_noted_and_stays_so() {
         assert_eq!(apply(&harmed, &patch).unwrap(), before);
     });
 }
+
+#[test]
+fn a_note_on_an_object_is_enough_to_take_it_back_and_that_of_another_fault_is_not_ours() {
+    let text = r#"{"run":"r9","state":"squall","step":"s","fault":"hold","previous":2,"injected":0}"#;
+    let meta = |text: &str| -> ObjectMeta {
+        let meta = json!({"name": "web", "namespace": "shop", "uid": "u", "annotations": {NOTE: text}});
+        serde_json::from_value(meta).unwrap()
+    };
+    let left = REPLICAS.note_on(&meta(text), "deployment").unwrap();
+    assert_eq!((left.run.as_str(), left.target.to_string().as_str()), ("r9", "deployment/web"));
+    assert_eq!(
+        serde_json::from_value::<HeldNote>(left.note).unwrap(),
+        HeldNote { previous: json!(2), injected: json!(0) }
+    );
+    assert!(PAUSED.note_on(&meta(text), "deployment").is_none(), "another fault's");
+    assert!(REPLICAS.note_on(&meta("not ours"), "deployment").is_none());
+}

@@ -26,17 +26,29 @@ pub(super) async fn kin<'a>(
     pods: impl Iterator<Item = &'a NodePod>,
     workloads: &BTreeSet<Workload>,
 ) -> Result<Vec<NodePod>, kube::Error> {
-    // A ReplicaSet is named after its Deployment: only those that may be one's are asked for theirs.
+    // A ReplicaSet is named after what owns it, a Deployment or another: only those that may be one's are asked for theirs.
+    let bare = |(namespace, workload): &Workload| {
+        (namespace.clone(), workload.split_once('/').map_or_else(String::new, |(_, name)| name.to_owned()))
+    };
+    let names: BTreeSet<(String, String)> = workloads.iter().map(bare).collect();
     let may_be = |found: &&NodePod| {
-        let (namespace, own) = workload(found);
-        let set = own.strip_prefix("replicaset/").and_then(|set| set.rsplit_once('-'));
-        let of_deployment = set.map(|(deployment, _)| (namespace.clone(), format!("deployment/{deployment}")));
-        workloads.contains(&(namespace, own)) || of_deployment.is_some_and(|it| workloads.contains(&it))
+        let own = workload(found);
+        let set = own.1.strip_prefix("replicaset/").and_then(|set| set.rsplit_once('-'));
+        set.is_some_and(|(owner, _)| names.contains(&(own.0.clone(), owner.to_owned()))) || workloads.contains(&own)
     };
     let mut kin: Vec<NodePod> = pods.filter(may_be).cloned().collect();
     top_owners(cluster, &mut kin).await?;
     kin.retain(|found| workloads.contains(&workload(found)));
     Ok(kin)
+}
+
+/// The pods of each workload.
+fn grouped(pods: &[NodePod]) -> BTreeMap<Workload, Vec<&NodePod>> {
+    let mut groups: BTreeMap<Workload, Vec<&NodePod>> = BTreeMap::new();
+    for found in pods {
+        groups.entry(workload(found)).or_default().push(found);
+    }
+    groups
 }
 
 pub(super) fn workloads_of(pods: &[NodePod]) -> BTreeSet<Workload> {
@@ -49,15 +61,15 @@ pub(super) fn predicted(displaced: &[NodePod], kin: &[NodePod], stranded: Vec<(&
     for (found, why) in stranded {
         *reasons.entry(workload(found)).or_default().entry(why).or_default() += 1;
     }
-    let of = |workload_of: Workload| {
-        let count = |pods: &[NodePod]| pods.iter().filter(|found| workload(found) == workload_of).count();
-        let (pods, others) = (count(displaced), count(kin));
+    let kin = grouped(kin);
+    let of = |(workload_of, pods): (Workload, Vec<&NodePod>)| {
+        let (pods, others) = (pods.len(), kin.get(&workload_of).map_or(0, Vec::len));
         let reasons = reasons.remove(&workload_of).unwrap_or_default();
         let reason = |(why, pods): (Why, usize)| Stranded { pods, why: why.to_string(), bound: why == Why::Held };
         let (namespace, workload) = workload_of;
         Displaced { namespace, workload, pods, others, stranded: reasons.into_iter().map(reason).collect() }
     };
-    workloads_of(displaced).into_iter().map(of).collect()
+    grouped(displaced).into_iter().map(of).collect()
 }
 
 /// What came of the displaced pods: how many of each workload's have a node that is not one of the lost ones.
@@ -73,34 +85,39 @@ pub(in super::super) async fn replaced(
     let workloads = displaced.iter().map(|one| (one.namespace.clone(), one.workload.clone())).collect();
     let live = pods.iter().filter(|found| !found.is_finished());
     let kin = kin(cx.cluster, live, &workloads).await.map_err(FaultError::api("find the workloads of pods"))?;
-    Ok(displaced.iter().map(|one| compare(cx.step, one, &kin, lost)).collect())
+    let kin = grouped(&kin);
+    let of = |one: &Displaced| kin.get(&(one.namespace.clone(), one.workload.clone())).map_or(&[][..], Vec::as_slice);
+    Ok(displaced.iter().map(|one| compare(cx.step, one, of(one), lost)).collect())
 }
 
-fn compare(step: &str, displaced: &Displaced, kin: &[NodePod], lost: &BTreeSet<String>) -> Replaced {
-    let is_its = |found: &&NodePod| {
-        let (namespace, workload) = workload(found);
-        namespace == displaced.namespace && workload == displaced.workload
-    };
-    let mine: Vec<&NodePod> = kin.iter().filter(is_its).collect();
+fn compare(step: &str, displaced: &Displaced, mine: &[&NodePod], lost: &BTreeSet<String>) -> Replaced {
     let node = |found: &NodePod| found.target.node.clone().unwrap_or_default();
-    let bound = mine.iter().filter(|found| lost.contains(&node(found))).count();
-    let elsewhere: Vec<&&NodePod> = mine
-        .iter()
-        .filter(|found| !found.is_ending() && !node(found).is_empty() && !lost.contains(&node(found)))
-        .collect();
-    let waiting: Vec<&&NodePod> = mine.iter().filter(|found| !found.is_ending() && node(found).is_empty()).collect();
+    // A StatefulSet makes a pod again only when it is gone; for any other controller one that is ending is none already.
+    let waits_for_its_end = displaced.workload.starts_with("statefulset/");
+    let counts = |found: &&&NodePod| !found.is_ending();
+    let is_bound = |found: &&&NodePod| lost.contains(&node(found)) && (waits_for_its_end || !found.is_ending());
+    let bound = mine.iter().filter(is_bound).count();
+    let placed = |found: &&&NodePod| !node(found).is_empty() && !lost.contains(&node(found));
+    let elsewhere: Vec<&&NodePod> = mine.iter().filter(counts).filter(placed).collect();
+    let waiting: Vec<&&NodePod> = mine.iter().filter(counts).filter(|found| node(found).is_empty()).collect();
     let mut details = Vec::new();
+    // Nobody makes a pod again that nobody owns; every other number that is not the one of before is somebody's decision.
+    let (before, now) = (displaced.pods + displaced.others, elsewhere.len() + waiting.len() + bound);
+    let resized = now != before && !displaced.workload.starts_with("pod/");
+    if resized {
+        details.push(format!("it has {now} pods now, and had {before}"));
+    }
     if let Some(first) = waiting.first() {
         let said = condition(&first.pod, "PodScheduled").and_then(|(_, said)| said);
         let said = said.unwrap_or_else(|| "the scheduler has not answered yet".to_owned());
-        details.push(format!("{} waiting: {}", waiting.len(), said.trim_end_matches('.')));
+        details.push(format!("{} waiting for a node: {}", waiting.len(), said.trim_end_matches('.')));
     }
     let unready = elsewhere.iter().filter(|found| !condition(&found.pod, "Ready").is_some_and(|(is, _)| is)).count();
     if unready > 0 {
-        details.push(format!("{unready} on a node and not Ready"));
+        details.push(format!("{unready} of its {} pods on other nodes not Ready", elsewhere.len()));
     }
     let placed = elsewhere.len().saturating_sub(displaced.others);
-    Replaced::of(step, displaced.clone(), placed, bound, details.join("; "))
+    Replaced::of(step, displaced.clone(), placed, bound, resized).saying(details.join("; "))
 }
 
 /// A condition of a pod: whether it is true, and what it says.
@@ -142,24 +159,58 @@ mod tests {
         ]});
         waits.pod.status = serde_json::from_value(said).unwrap();
         let kin = [found("db-0", "n3"), found("db-1", "n4"), waits];
-        let came = compare("zone", &prediction(1), &kin, &lost);
+        let came = compare("zone", &prediction(1), &kin.iter().collect::<Vec<_>>(), &lost);
         assert_eq!((came.placed, came.bound, came.standing), (1, 0, Foretold::AsPredicted));
-        let detail = "1 waiting: 0/4 nodes are available: no room; 2 on a node and not Ready";
+        let detail = "1 waiting for a node: 0/4 nodes are available: no room; 2 of its 2 pods on other nodes not Ready";
         assert_eq!(came.detail, detail);
         let kin = [found("db-0", "n3"), found("db-1", "n1"), found("db-2", "n2")];
-        let came = compare("zone", &prediction(1), &kin, &lost);
+        let came = compare("zone", &prediction(1), &kin.iter().collect::<Vec<_>>(), &lost);
         assert_eq!((came.placed, came.bound, came.standing), (0, 2, Foretold::Open));
     }
 
     #[test]
-    fn a_pod_that_ends_on_a_lost_node_is_still_bound_and_one_that_ends_elsewhere_has_no_place() {
+    fn what_was_scaled_meanwhile_says_nothing_of_the_prediction() {
         let lost = BTreeSet::from(["n1".to_owned()]);
-        let ending = |mut found: NodePod| {
-            found.pod.metadata = serde_json::from_value(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})).unwrap();
-            found
-        };
-        let kin = [found("db-0", "n3"), ending(found("db-1", "n1")), ending(found("db-2", "n4"))];
+        let kin = [found("db-0", "n3"), found("db-1", "n4")];
+        let came = compare("zone", &prediction(0), &kin.iter().collect::<Vec<_>>(), &lost);
+        assert_eq!((came.placed, came.standing), (1, Foretold::Open));
+        assert!(came.detail.starts_with("it has 2 pods now, and had 3"), "{}", came.detail);
+    }
+
+    #[test]
+    fn a_pod_that_ends_on_a_lost_node_holds_only_a_stateful_set_back() {
+        let lost = BTreeSet::from(["n1".to_owned()]);
+        let mut ending = found("db-1", "n1");
+        ending.pod.metadata = serde_json::from_value(json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})).unwrap();
+        let kin = [found("db-0", "n3"), ending, found("db-2", "n4")];
+        let kin: Vec<&NodePod> = kin.iter().collect();
         let came = compare("zone", &prediction(0), &kin, &lost);
-        assert_eq!((came.placed, came.bound, came.standing), (0, 1, Foretold::Open));
+        assert_eq!((came.placed, came.bound, came.standing), (1, 1, Foretold::Open));
+        let deployment = Displaced { workload: "deployment/db".to_owned(), pods: 1, ..prediction(0) };
+        let came = compare("zone", &deployment, &kin, &lost);
+        assert_eq!((came.placed, came.bound, came.standing), (1, 0, Foretold::AsPredicted));
+    }
+
+    #[tokio::test]
+    async fn pods_are_known_by_what_owns_their_replica_sets_whatever_that_is() {
+        let service = tower::service_fn(|request: http::Request<kube::client::Body>| async move {
+            let owner = if request.uri().path().ends_with("web-7c9f") { "Rollout" } else { "Deployment" };
+            let set = json!({"metadata": {"name": "s", "ownerReferences": [
+                {"apiVersion": "x/v1", "kind": owner, "name": "web", "uid": "u", "controller": true},
+            ]}});
+            let body = kube::client::Body::from(set.to_string().into_bytes());
+            Ok::<_, std::io::Error>(http::Response::new(body))
+        });
+        let cluster = Cluster::new(kube::Client::new(service, "shop"), crate::record::ClusterId::default());
+        let of = |name: &str, owner: &str| NodePod::on("n1", pod(name, "n1", owner, "1", &json!({}))).unwrap();
+        let pods = [
+            of("a", "ReplicaSet/web-7c9f"),
+            of("b", "ReplicaSet/web-1"),
+            of("c", "ReplicaSet/api-7c9f"),
+            of("d", "Job/web"),
+        ];
+        let wanted = BTreeSet::from([("shop".to_owned(), "rollout/web".to_owned())]);
+        let found = kin(&cluster, pods.iter(), &wanted).await.unwrap();
+        assert_eq!(found.iter().map(|found| found.target.name.as_str()).collect::<Vec<_>>(), ["a"]);
     }
 }

@@ -3,7 +3,7 @@
 use super::{Esc, Prose, put};
 use crate::record::{Foretold, Replaced};
 use crate::report::model::Report;
-use crate::report::words::standing;
+use crate::report::words::{standing, urgency};
 
 /// Most rows of the table: `report.json` has all.
 const ROWS: usize = 200;
@@ -24,13 +24,7 @@ pub(super) fn section(out: &mut String, report: &Report) {
     }
     put!(out, "<th>What happened</th></tr></thead>\n<tbody>\n");
     let mut rows: Vec<&Replaced> = report.replaced.iter().collect();
-    rows.sort_by_key(|row| match row.standing {
-        Foretold::FewerPlaced => 0,
-        Foretold::MorePlaced => 1,
-        Foretold::Open => 2,
-        Foretold::AsPredicted if row.displaced.without_place() > 0 => 3,
-        Foretold::AsPredicted => 4,
-    });
+    rows.sort_by_key(|row| urgency(row));
     for one in rows.iter().take(ROWS) {
         row(out, one);
     }

@@ -95,7 +95,7 @@ fn displaced_pods_stand_with_their_prediction_those_first_that_came_out_otherwis
         "fewer than the 3 that were predicted",
         "4 Insufficient cpu",
         "deployment/search",
-        "more than the 0 that were predicted",
+        "where none was predicted to be",
         "deployment/mail",
         "nothing can be said yet: 2 still bound to lost nodes",
         "statefulset/db",

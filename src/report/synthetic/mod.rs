@@ -56,7 +56,10 @@ pub(crate) fn zone_lost() -> Vec<Event> {
         let stranded = why.map(|why| Stranded { pods: 1, why: why.to_owned(), bound: false }).into_iter().collect();
         let (namespace, workload) = ("shop".to_owned(), workload.to_owned());
         let displaced = Displaced { namespace, workload, pods, others: 4, stranded };
-        s.add(25 * SECOND, What::Replaced(Replaced::of("lose-zone", displaced, placed, bound, detail.to_owned())));
+        s.add(
+            25 * SECOND,
+            What::Replaced(Replaced::of("lose-zone", displaced, placed, bound, false).saying(detail.to_owned())),
+        );
     }
     s.finished(RunVerdict::Passed, 0, "every hypothesis held, and every fault bit", &[]);
     s.events()

@@ -81,7 +81,7 @@ stop_bridge() {
 
 cloud() { # VERB...
   has_cloud || fail "the bed that is up has no cloud: run down, then up --cloud"
-  cloud_python "$HERE/cloud/control.py" "$STATE/cloud.sock" "$@"
+  cloud_python "$HERE/cloud/control.py" "$STATE/cloud.sock" "$@" || return
   # One of its pods may have gone with a machine; and who takes the other one's zone takes the last with DNS.
   if [ "$1" = reset ]; then wait_for 120 "both pods of CoreDNS" dns_complete || exit 1; fi
 }

@@ -116,6 +116,32 @@ async fn a_lost_answer_is_neither_a_second_fault_nor_a_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_the_undo_is_not_a_conflict() {
+    let server = Server::corefile(STOCK);
+    let undone = server.run(true, |server| *server.lost.lock().unwrap() = 1).await.unwrap();
+    assert!(!matches!(undone, Undo::Conflict(_)), "{undone:?}");
+    assert_eq!(server.object()["data"]["Corefile"], STOCK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn our_block_goes_and_the_note_of_another_run_stays() {
+    let server = Server::corefile(STOCK);
+    let theirs = r#"{"run":"r2","state":"squall","step":"s","fault":"coreDns","previous":"","injected":""}"#;
+    let note = json!({"squall.dev/undo": theirs});
+    let undone = server.run(true, |server| server.edit("/metadata/annotations", |notes| *notes = note.clone())).await;
+    assert!(matches!(undone.unwrap(), Undo::Undone(_)));
+    assert_eq!(server.object()["data"]["Corefile"], STOCK);
+    assert_eq!(server.object()["metadata"]["annotations"], note);
+}
+
+#[test]
+fn a_corefile_that_changed_since_it_was_read_gets_no_block() {
+    let note = HeldNote { previous: sha256(STOCK).into(), injected: "a:53 {\n}\n".into() };
+    assert!(put_in(&note, &json!(STOCK)).is_some());
+    assert!(put_in(&note, &json!(format!("{STOCK}# theirs\n"))).is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_else_wrote_stays_and_our_block_goes() {
     let server = Server::corefile(STOCK);
     let undone = server.run(true, |s| s.edit_corefile(|text| text.replace("errors", "errors\n    log"))).await.unwrap();
