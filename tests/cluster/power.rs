@@ -90,6 +90,8 @@ impl<'a> Machine<'a> {
         if !has_power(place) {
             return None;
         }
+        // One of its pods that is still to come would come to a node that has none.
+        place.kubectl(&["-n", "kube-system", "rollout", "status", "deployment/coredns", "--timeout=90s"]);
         let names =
             |arguments: &[&str]| place.kubectl(arguments).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let dns = names(&[
@@ -263,11 +265,22 @@ fn a_killed_runners_guard_gives_the_power_back_and_a_command_that_fails_is_a_fin
     child.wait().unwrap();
     place.wait_for("the guard", || machine.is_ready());
     place.wait_for("the end of its work", || place.squall(&["recover"]).stdout.contains("nothing is left"));
+    // A node is Ready before its pods are: a run that began now could find most of the service still down.
+    let whole = [
+        "-n",
+        &place.namespace,
+        "wait",
+        "--for=jsonpath={.status.availableReplicas}=3",
+        "deployment/web",
+        "--timeout=60s",
+    ];
+    place.kubectl(&whole);
 
     let off = machine.cut("5s").replace("power-off", "power-of");
     place.write("experiment.yaml", &experiment(&place, &hypotheses(), &off, TIMING));
     let ran: Ran = place.squall(&["run", "experiment.yaml", "--allow-exec"]);
-    assert_eq!(place.events("injected")[0]["outcome"], "failed", "{}", ran.stdout);
+    let outcome = place.events("injected").first().map(|event| event["outcome"].clone());
+    assert_eq!(outcome, Some("failed".into()), "exit {}: {}\n{}", ran.code, ran.stdout, ran.stderr);
     assert_ne!(ran.code, 0);
     assert_eq!(place.events("undone")[0]["outcome"], "undone", "what failed may have done its work: `on` is run");
     assert!(machine.is_ready());
