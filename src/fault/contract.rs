@@ -355,7 +355,7 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
     /// Namespaces that the arguments name.
     fn namespaces(&self) -> Vec<String>;
 
-    /// Everything that `resolve`, `prepare`, `inject`, `effect`, `undo` and `healed` call.
+    /// Everything that `resolve`, `prepare`, `inject`, `effect`, `replaced`, `undo` and `healed` call.
     fn permissions(&self) -> Vec<Permission>;
 
     /// What `resolve`, `prepare`, `inject`, `effect`, `undo` and `healed` call of AWS; empty for a fault that has nothing to do with it.

@@ -14,6 +14,9 @@ pub struct Displaced {
     pub pods: usize,
     /// Pods of it that keep theirs.
     pub others: usize,
+    /// Pods of it that have no node already.
+    #[serde(default)]
+    pub waiting: usize,
     /// Of the first, those that are predicted to find no place elsewhere, by reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stranded: Vec<Stranded>,
@@ -115,6 +118,7 @@ mod tests {
                 workload: "deployment/web".to_owned(),
                 pods,
                 others: 4,
+                waiting: 0,
                 stranded: stranded.to_vec(),
             };
             Replaced::of("zone", displaced, placed, bound, pods == 9).standing

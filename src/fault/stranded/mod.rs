@@ -54,11 +54,11 @@ pub(super) async fn predict(cluster: &Cluster, lost: &BTreeSet<String>, stay: bo
     Ok(workloads::predicted(&displaced, &kin, left.strand(&displaced)))
 }
 
-/// The pods that need a new place, and those that keep theirs.
+/// The pods that need a new place, and the others: those that keep theirs, and those that wait for one already.
 fn displaced(pods: Vec<Pod>, lost: &BTreeSet<String>) -> (Vec<NodePod>, Vec<NodePod>) {
     let (mut displaced, mut others) = (Vec::new(), Vec::new());
     for pod in pods {
-        let Some(node) = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()) else { continue };
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone()).unwrap_or_default();
         let Some(found) = NodePod::on(&node, pod) else { continue };
         if found.is_finished() || found.is_ending() {
             continue;

@@ -63,11 +63,13 @@ pub(super) fn predicted(displaced: &[NodePod], kin: &[NodePod], stranded: Vec<(&
     }
     let kin = grouped(kin);
     let of = |(workload_of, pods): (Workload, Vec<&NodePod>)| {
-        let (pods, others) = (pods.len(), kin.get(&workload_of).map_or(0, Vec::len));
+        let mine = kin.get(&workload_of).map_or(&[][..], Vec::as_slice);
+        let waiting = mine.iter().filter(|found| found.target.node.as_deref() == Some("")).count();
+        let (pods, others) = (pods.len(), mine.len() - waiting);
         let reasons = reasons.remove(&workload_of).unwrap_or_default();
         let reason = |(why, pods): (Why, usize)| Stranded { pods, why: why.to_string(), bound: why == Why::Held };
         let (namespace, workload) = workload_of;
-        Displaced { namespace, workload, pods, others, stranded: reasons.into_iter().map(reason).collect() }
+        Displaced { namespace, workload, pods, others, waiting, stranded: reasons.into_iter().map(reason).collect() }
     };
     grouped(displaced).into_iter().map(of).collect()
 }
@@ -102,7 +104,8 @@ fn compare(step: &str, displaced: &Displaced, mine: &[&NodePod], lost: &BTreeSet
     let waiting: Vec<&&NodePod> = mine.iter().filter(counts).filter(|found| node(found).is_empty()).collect();
     let mut details = Vec::new();
     // Nobody makes a pod again that nobody owns; every other number that is not the one of before is somebody's decision.
-    let (before, now) = (displaced.pods + displaced.others, elsewhere.len() + waiting.len() + bound);
+    let before = displaced.pods + displaced.others + displaced.waiting;
+    let now = elsewhere.len() + waiting.len() + bound;
     let resized = now != before && !displaced.workload.starts_with("pod/");
     if resized {
         details.push(format!("it has {now} pods now, and had {before}"));
@@ -146,6 +149,7 @@ mod tests {
             workload: "statefulset/db".to_owned(),
             pods: 2,
             others: 1,
+            waiting: 0,
             stranded: vec![stranded],
         }
     }
@@ -166,6 +170,17 @@ mod tests {
         let kin = [found("db-0", "n3"), found("db-1", "n1"), found("db-2", "n2")];
         let came = compare("zone", &prediction(1), &kin.iter().collect::<Vec<_>>(), &lost);
         assert_eq!((came.placed, came.bound, came.standing), (0, 2, Foretold::Open));
+    }
+
+    #[test]
+    fn what_waited_before_is_no_change_of_size() {
+        let lost = BTreeSet::from(["n1".to_owned()]);
+        let at = |name: &str, node: &str| NodePod::on(node, pod(name, node, "ReplicaSet/w", "1", &json!({}))).unwrap();
+        let before = predicted(&[at("a", "n1")], &[at("b", "n2"), at("c", "")], Vec::new());
+        assert_eq!((before[0].pods, before[0].others, before[0].waiting), (1, 1, 1));
+        let after = [at("d", "n2"), at("b", "n2"), at("c", "")];
+        let came = compare("zone", &before[0], &after.iter().collect::<Vec<_>>(), &lost);
+        assert_eq!((came.placed, came.standing), (1, Foretold::AsPredicted), "{}", came.detail);
     }
 
     #[test]

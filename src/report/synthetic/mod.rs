@@ -55,7 +55,7 @@ pub(crate) fn zone_lost() -> Vec<Event> {
     for (workload, pods, why, placed, bound, detail) in came {
         let stranded = why.map(|why| Stranded { pods: 1, why: why.to_owned(), bound: false }).into_iter().collect();
         let (namespace, workload) = ("shop".to_owned(), workload.to_owned());
-        let displaced = Displaced { namespace, workload, pods, others: 4, stranded };
+        let displaced = Displaced { namespace, workload, pods, others: 4, waiting: 0, stranded };
         s.add(
             25 * SECOND,
             What::Replaced(Replaced::of("lose-zone", displaced, placed, bound, false).saying(detail.to_owned())),
