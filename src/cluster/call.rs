@@ -73,7 +73,7 @@ impl Call {
     #[must_use]
     pub fn is_harmless(&self) -> bool {
         if let Some(service) = self.group.strip_suffix(AWS) {
-            let reads = self.verb.starts_with("Describe") || self.verb.starts_with("Get");
+            let reads = ["Describe", "Get", "Simulate"].iter().any(|word| self.verb.starts_with(word));
             return service != "unknown" && (reads || self.dry_run);
         }
         matches!(self.verb.as_str(), "get" | "list" | "watch")

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 
+use super::simulate::simulate;
 use super::{
     Allowance, CloudRule, ClusterLimits, Plan, PlannedLimits, PlannedStep, PlannedTiming, Refused, Runner, Selectable,
     UNDO_BUDGET, VERSION, budgets, check_permissions, endpoints, iam, needed_permissions, protection, samples, timing,
@@ -117,6 +118,7 @@ pub async fn draw(
     plan.warnings.extend(warnings);
     permit(&mut plan, experiment, cluster, options).await;
     plan.cloud = iam::needed(experiment, cluster, &plan.steps);
+    plan.refusals.extend(simulate(cluster, &mut plan.cloud, &plan.steps).await);
     plan.warnings.extend(unverified(&plan.cloud));
     plan.refusals.extend(cluster.expiry().and_then(|expiry| outlived(expiry, &plan.timing, options.wall)));
     tidy(&mut plan);
@@ -298,12 +300,13 @@ fn outlived(expiry: &Expiry, timing: &PlannedTiming, wall: jiff::Timestamp) -> O
     Some(refusal.hint("log in again for longer, or make the run shorter").into())
 }
 
-/// Actions that neither a call of the plan's own nor a dry run has shown to be allowed.
+/// Actions that neither a call of the plan's own, nor a dry run, nor a simulation has shown to be allowed.
 fn unverified(rules: &[CloudRule]) -> Option<String> {
     let actions: Vec<&str> = rules.iter().filter(|rule| !rule.verified).map(|rule| rule.action.as_str()).collect();
     let text = || {
         format!(
-            "unverified: nothing has told yet whether these are allowed (Auto Scaling has no dry run, and what does not exist yet can't be tried): {}",
+            "unverified: nothing has told yet whether these are allowed (Auto Scaling has no dry run, what does not exist yet can't be tried, and IAM \
+             did not say; it does to who may call iam:SimulatePrincipalPolicy): {}",
             actions.join(", ")
         )
     };

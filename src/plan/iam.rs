@@ -26,7 +26,7 @@ pub struct CloudRule {
     pub resources: BTreeSet<String>,
     /// What it is needed for.
     pub why: String,
-    /// Whether the plan could find out that it is allowed: by calling it, or by a dry run. Auto Scaling has none.
+    /// Whether the plan could find out that it is allowed: by calling it, by a dry run, or by a simulation of the caller's policies.
     pub verified: bool,
 }
 

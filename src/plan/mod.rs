@@ -11,6 +11,7 @@ mod protection;
 mod rbac;
 mod reach;
 mod samples;
+mod simulate;
 #[cfg(test)]
 mod tests;
 mod timing;

@@ -289,6 +289,14 @@ fn the_printed_policy_is_all_that_a_run_needs_and_nothing_of_it_can_be_left_out(
         assert!(called.contains(action), "{action} is in the policy and was never called: {called:?}");
     }
     run_as("less").says("AccessDenied");
+    // Who may have the policies simulated knows it before anything is touched.
+    let simulate = json!("iam:SimulatePrincipalPolicy");
+    let with = |actions: &[&Value]| allow(&[actions, &[&simulate]].concat());
+    cloud.faults(&json!({"policies": {"least": with(&actions), "less": with(&fewer)}}));
+    let told = run_as("less").exits(3).says("no policy allows `autoscaling:SuspendProcesses`");
+    assert!(!told.stdout.contains("injected"), "{}", told.stdout);
+    let told = run_as("least").exits(0);
+    assert!(!told.stdout.contains("unverified"), "{}", told.stdout);
     cloud.assert_unmarked();
     place.assert_clean();
 }

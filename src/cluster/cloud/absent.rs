@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Activity, CloudError, Group, Instance, Interface, NetworkAcl, Subnet, Wanted};
+use super::{Activity, CloudError, Group, Instance, Interface, NetworkAcl, Simulated, Subnet, Wanted};
 use crate::cluster::{ConnectError, Expiry, Leash, Ledger};
 use crate::record::AwsId;
 
@@ -77,4 +77,5 @@ never! {
     create_acl(vpc: &str, subnet: &str, tags: &BTreeMap<String, String>, token: &str, dry_run: bool) -> String;
     associate_acl(association: &str, acl: &str, dry_run: bool) -> ();
     delete_acl(id: &str) -> ();
+    simulate(action: &str, resources: &BTreeSet<String>, context: &BTreeMap<String, String>) -> Option<Simulated>;
 }

@@ -1,6 +1,6 @@
 //! Reading an AWS request as the ledger and the leash need it: which action, on what.
 //!
-//! EC2, Auto Scaling and STS all speak the query protocol, a form whose `Version` tells the service and whose `Action` the call.
+//! EC2, Auto Scaling, STS and IAM all speak the query protocol, a form whose `Version` tells the service and whose `Action` the call.
 
 use crate::cluster::Call;
 
@@ -25,6 +25,7 @@ pub(super) fn read(body: &[u8]) -> Vec<Call> {
         Some("2016-11-15") => "ec2",
         Some("2011-01-01") => "autoscaling",
         Some("2011-06-15") => "sts",
+        Some("2010-05-08") => "iam",
         _ => "unknown",
     };
     let call = |name: &str| Call {
@@ -89,6 +90,7 @@ mod tests {
         assert!(harmless("Action=GetCallerIdentity&Version=2011-06-15"));
         assert!(harmless("Action=TerminateInstances&Version=2016-11-15&InstanceId.1=i-1&DryRun=true"));
         assert!(!harmless("Action=TerminateInstances&Version=2016-11-15&InstanceId.1=i-1&DryRun=false"));
+        assert!(harmless("Action=SimulatePrincipalPolicy&Version=2010-05-08&ActionNames.member.1=ec2:StopInstances"));
         assert!(!harmless("Action=DescribeInstances&InstanceId.1=i-1"), "a service that nobody knows");
     }
 }

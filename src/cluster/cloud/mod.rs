@@ -23,7 +23,7 @@ pub use aws::Cloud;
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use aws::{FakeAcls, FakeScaling};
 pub use error::CloudError;
-pub use types::{Activity, Group, Instance, Interface, Member, NetworkAcl, Subnet};
+pub use types::{Activity, Group, Instance, Interface, Member, NetworkAcl, Simulated, Subnet};
 
 /// What is asked for when a cloud is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]

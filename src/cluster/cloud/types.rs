@@ -35,6 +35,19 @@ impl Group {
     }
 }
 
+/// What a simulation of the caller's policies says of one action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Simulated {
+    /// `service:Action`.
+    pub action: String,
+    /// Whether it is allowed on all that it was asked for.
+    pub allowed: bool,
+    /// Whether a policy denies it in so many words, rather than none allowing it.
+    pub denied: bool,
+    /// Keys of conditions whose values only the request itself has: with them it may come out otherwise.
+    pub missing: BTreeSet<String>,
+}
+
 /// An instance as its group sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Member {

@@ -120,17 +120,25 @@ class Faults:
                     break
         return met
 
-    def _permit(self, request: Request) -> None:
-        policy = self.policies.get(request.key)
-        if policy is None or request.permission == "sts:GetCallerIdentity":
-            return
+    def decide(self, key: str, permission: str) -> str:
+        """What the policy behind a key says of an action, in IAM's words. Resources and conditions are not looked at."""
+        policy = self.policies.get(key)
+        if policy is None:
+            return "allowed"
         statements = policy["Statement"]
         verdicts = {
             one["Effect"]
             for one in (statements if isinstance(statements, list) else [statements])
-            if any(fnmatchcase(request.permission.lower(), pattern.lower()) for pattern in _listed(one.get("Action", [])))
+            if any(fnmatchcase(permission.lower(), pattern.lower()) for pattern in _listed(one.get("Action", [])))
         }
-        if "Deny" in verdicts or "Allow" not in verdicts:
+        if "Deny" in verdicts:
+            return "explicitDeny"
+        return "allowed" if "Allow" in verdicts else "implicitDeny"
+
+    def _permit(self, request: Request) -> None:
+        if request.permission == "sts:GetCallerIdentity":
+            return
+        if self.decide(request.key, request.permission) != "allowed":
             code = DENIED.get(request.service, "AccessDenied")
             status, message = ERRORS[code]
             raise Refusal(code, f"{message} It needs {request.permission}.", status)

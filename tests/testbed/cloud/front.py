@@ -69,7 +69,13 @@ class Front:
                 refusal = rule.refusal(request)
                 if refusal:
                     raise refusal
-            status, headers, answer = self._ask(environ, request)
+            if request.permission == "iam:SimulatePrincipalPolicy":
+                status, headers, answer = 200, [("Content-Type", "text/xml")], _simulated(self.faults, params, key)
+            else:
+                status, headers, answer = self._ask(environ, request)
+            if request.permission == "sts:GetCallerIdentity":
+                # moto's own user has an ARN that no user of AWS has.
+                answer = answer.replace(b":sts::" + ACCOUNT.encode() + b":user/", b":iam::" + ACCOUNT.encode() + b":user/")
         except Refusal as refusal:
             status, headers, answer = refusal.status, [("Content-Type", "text/xml")], _error(service, refusal.code, refusal.message)
         code = re.search(rb"<Code>([^<]+)</Code>", answer) if status >= 400 else None
@@ -177,6 +183,25 @@ class Front:
             self.past.clear()
         self.look()  # the first call is late already
         return document
+
+
+def _simulated(faults: Faults, params: dict[str, str], key: str) -> bytes:
+    """What the policy of whoever asks says of the actions that are named, on each resource that is."""
+    actions = [value for name, value in params.items() if name.startswith("ActionNames.member.")]
+    resources = [value for name, value in params.items() if name.startswith("ResourceArns.member.")] or ["*"]
+    members = "".join(
+        f"<member><EvalActionName>{escape(action)}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName>"
+        f"<EvalDecision>{faults.decide(key, action)}</EvalDecision></member>"
+        for action in actions
+        for resource in resources
+    )
+    result = f"<IsTruncated>false</IsTruncated><EvaluationResults>{members}</EvaluationResults>"
+    name = "SimulatePrincipalPolicy"
+    text = (
+        f'<{name}Response xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><{name}Result>{result}</{name}Result>'
+        f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata></{name}Response>"
+    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
 
 
 def _error(service: str, code: str, message: str) -> bytes:

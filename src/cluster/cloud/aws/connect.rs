@@ -19,7 +19,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Variables that put another endpoint in the place of one service's own.
-const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_AUTO_SCALING", "AWS_ENDPOINT_URL_STS"];
+const ENDPOINTS: [&str; 4] =
+    ["AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_AUTO_SCALING", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL_IAM"];
 
 impl Cloud {
     /// Opens the account, and asks who calls.
@@ -69,6 +70,7 @@ impl Cloud {
             expiry,
             ec2: aws_sdk_ec2::Client::new(&config),
             scaling: aws_sdk_autoscaling::Client::new(&config),
+            iam: aws_sdk_iam::Client::new(&config),
             leash,
         })
     }

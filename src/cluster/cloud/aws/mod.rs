@@ -4,6 +4,7 @@ mod connect;
 mod groups;
 mod instances;
 mod network;
+mod policies;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub struct Cloud {
     expiry: Option<Expiry>,
     ec2: aws_sdk_ec2::Client,
     scaling: aws_sdk_autoscaling::Client,
+    iam: aws_sdk_iam::Client,
     leash: Leash,
 }
 
