@@ -11,7 +11,9 @@ mod leash;
 mod ledger;
 
 pub use call::Call;
-pub use cloud::{Activity, Cloud, CloudError, Group, Instance, Interface, Member, NetworkAcl, Simulated, Subnet, Wanted};
+pub use cloud::{
+    Activity, Cloud, CloudError, Group, Instance, Interface, Member, NetworkAcl, Simulated, Subnet, Wanted,
+};
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use cloud::{FakeAcls, FakeScaling};
 pub use command::{CommandError, CommandLine, Commands};

@@ -107,6 +107,7 @@ pub(super) fn cloud_of(service: impl HttpClient + 'static) -> Cloud {
         expiry: None,
         ec2: aws_sdk_ec2::Client::new(&config),
         scaling: aws_sdk_autoscaling::Client::new(&config),
+        iam: aws_sdk_iam::Client::new(&config),
         leash: crate::cluster::Leash::default(),
     }
 }
