@@ -14,7 +14,7 @@ use crate::spec::Experiment;
 /// Keys of the tags that undo notes are made of: nothing else may be tagged.
 const OUR_TAGS: &str = "squall.dev/*";
 /// The tag that a network ACL of ours has from its first instant.
-const UNDO_TAG: &str = "squall.dev/undo";
+pub(super) const UNDO_TAG: &str = "squall.dev/undo";
 
 /// One action of AWS with its reason.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

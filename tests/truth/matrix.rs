@@ -265,10 +265,9 @@ async fn try_all(cases: &[Case], (protocol, engine): (Protocol, EngineKind), ask
     let nothing = Seen::default();
     let judge = |(index, case): (usize, &Case)| {
         let run = &runs[&(index, case.stream)];
-        if engine == EngineKind::Reqwest && case.keeps() && !case.want.is_timeout() && have_crossed(&run.samples) {
-            return Verdict::Spoilt;
-        }
-        judge(case, run, seen.get(&case.name()).unwrap_or(&nothing))
+        let verdict = judge(case, run, seen.get(&case.name()).unwrap_or(&nothing));
+        let opens_for_nothing = engine == EngineKind::Reqwest && case.keeps() && have_crossed(&run.samples);
+        if matches!(verdict, Verdict::Wrong(_)) && opens_for_nothing { Verdict::Spoilt } else { verdict }
     };
     cases.iter().enumerate().map(judge).collect()
 }

@@ -112,6 +112,19 @@ class Faults(Case):
         self.refused("AccessDenied", scaling.resume_processes, AutoScalingGroupName="workers-a")
         self.ec2.describe_vpcs()
 
+    def test_simulated_policies(self) -> None:
+        simulate = {"Effect": "Allow", "Action": ["iam:SimulatePrincipalPolicy", "ec2:Describe*"], "Resource": "*"}
+        denied = {"Effect": "Deny", "Action": "ec2:DescribeVpcs", "Resource": "*"}
+        self.control("faults", {"policies": {"limited": {"Statement": [simulate, denied]}, "mute": {"Statement": [denied]}}})
+        caller = self.world.client("sts", "limited").get_caller_identity()["Arn"]
+        actions = {"ec2:DescribeSubnets": "allowed", "ec2:DescribeVpcs": "explicitDeny", "ec2:RunInstances": "implicitDeny"}
+        ask = {"PolicySourceArn": caller, "ActionNames": list(actions), "ResourceArns": ["*", "arn:aws:ec2:us-east-1:1:vpc/vpc-1"]}
+        results = self.world.client("iam", "limited").simulate_principal_policy(**ask)["EvaluationResults"]
+        self.assertEqual(len(results), 6)
+        for result in results:
+            self.assertEqual(result["EvalDecision"], actions[result["EvalActionName"]])
+        self.refused("AccessDenied", self.world.client("iam", "mute").simulate_principal_policy, **ask)
+
     def test_one_document_is_all_that_is_in_force(self) -> None:
         self.control("faults", {"rules": [{"error": "throttle"}], "ice": ["us-east-1a"]})
         self.assertEqual(self.control("faults"), {"rules": [{"error": "throttle"}], "ice": ["us-east-1a"]})
