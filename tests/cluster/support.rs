@@ -195,13 +195,11 @@ impl Place {
         let mut declared: BTreeSet<Rule> = plan["permissions"].as_array().into_iter().flatten().map(rule).collect();
         declared.extend(plan["cloud"].as_array().into_iter().flatten().map(of_cloud));
         if plan["cloud"].is_array() {
-            // Nobody needs leave to ask who he is.
-            declared.insert((
-                "GetCallerIdentity".to_owned(),
-                "sts.amazonaws.com".to_owned(),
-                String::new(),
-                String::new(),
-            ));
+            // Nobody needs leave to ask who he is; and what one may do is asked by those who may, and by others once.
+            for (action, service) in [("GetCallerIdentity", "sts"), ("SimulatePrincipalPolicy", "iam")] {
+                let service = format!("{service}.amazonaws.com");
+                declared.insert((action.to_owned(), service, String::new(), String::new()));
+            }
         }
         declared
     }
