@@ -231,7 +231,10 @@ impl Place {
     pub(crate) fn record(&self, name: &str) -> Option<PathBuf> {
         let mut runs: Vec<PathBuf> =
             std::fs::read_dir(self.reports()).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
-        runs.sort();
+        // Two may have begun within one second, which is all that their names tell.
+        let began = |run: &PathBuf| std::fs::metadata(run.join("plan.json")).and_then(|plan| plan.modified()).ok();
+        let second = |run: &PathBuf| run.file_name().and_then(|name| name.to_str()?.get(..15).map(str::to_owned));
+        runs.sort_by_key(|run| (second(run), began(run)));
         runs.pop().map(|run| run.join(name))
     }
 
