@@ -20,17 +20,18 @@ pub(super) async fn simulate(cluster: &Cluster, rules: &mut [CloudRule], steps: 
     let Ok(groups) = groups else { return Vec::new() };
     let mut refused = Vec::new();
     for rule in rules.iter_mut().filter(|rule| !rule.verified) {
-        let mut answers = Vec::new();
+        let (mut answers, mut complete) = (Vec::new(), true);
         for asked in questions(rule, &groups, steps) {
             match cloud.simulate(&rule.action, &asked.resources, &asked.context).await {
                 Ok(Some(answer)) => answers.push((answer, asked.is_exact())),
                 // What one action is told every other would be.
                 Ok(None) => return refused,
                 Err(error) if error.is_denied() || error.is_transient() => return refused,
-                Err(_) => answers.clear(),
+                // Of a part of it nothing is known: what the others say is not enough.
+                Err(_) => complete = false,
             }
         }
-        rule.verified = !answers.is_empty() && answers.iter().all(|(answer, _)| answer.allowed);
+        rule.verified = complete && !answers.is_empty() && answers.iter().all(|(answer, _)| answer.allowed);
         let sure = answers.iter().find(|(answer, exact)| !answer.allowed && is_sure(answer, *exact));
         refused.extend(sure.map(|(answer, _)| denied(answer, cloud.id())));
     }

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::bed::BED;
-use crate::support::{Place, Ran, covered, experiment, signal};
+use crate::support::{Place, Ran, Rule, covered, experiment, signal};
 
 /// The bed's record of its bridge: process id, start time, boot.
 const BRIDGE: &str = "/run/squall-testbed/pid/bridge";
@@ -187,12 +187,11 @@ impl Drop for Container<'_> {
 fn assert_declared(place: &Place) {
     let (declared, made) = (place.declared(), place.made());
     let undeclared: Vec<_> = made.iter().filter(|call| !declared.iter().any(|rule| covered(call, rule))).collect();
-    let plan = std::fs::read_to_string(place.record("plan.json").unwrap()).unwrap();
-    let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
-    let loses_nothing =
-        plan["steps"].as_array().unwrap().iter().all(|step| step["leaving"].as_array().is_none_or(Vec::is_empty));
+    let plan = squall::plan::Plan::read(&place.record("plan.json").unwrap()).unwrap();
+    let loses_nothing = plan.steps.iter().all(|step| step.leaving.is_empty());
+    let owners = |rule: &Rule| (rule.0.as_str(), rule.1.as_str(), rule.2.as_str()) == ("get", "apps", "replicasets");
     // Of a node that carries nothing nobody asks whose pods go with it.
-    let others = declared.iter().filter(|rule| rule.3 != place.state && !(loses_nothing && rule.2 == "replicasets"));
+    let others = declared.iter().filter(|rule| rule.3 != place.state && !(loses_nothing && owners(rule)));
     let unused: Vec<_> = others.filter(|rule| !made.iter().any(|call| covered(call, rule))).collect();
     assert!(undeclared.is_empty() && unused.is_empty(), "undeclared: {undeclared:#?}, unused: {unused:#?}");
 }
