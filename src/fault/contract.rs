@@ -256,6 +256,21 @@ pub enum Undo {
     ByHand(String),
 }
 
+impl Undo {
+    /// The same, with something that a person should know beside it.
+    #[must_use]
+    pub(super) fn with(self, more: &str) -> Self {
+        let and = |words: String| format!("{words}; {more}");
+        match self {
+            Self::Undone(words) => Self::Undone(and(words)),
+            Self::Nothing(words) => Self::Nothing(and(words)),
+            Self::Conflict(words) => Self::Conflict(and(words)),
+            Self::ByHand(words) => Self::ByHand(and(words)),
+            Self::HealsItself => Self::HealsItself,
+        }
+    }
+}
+
 /// Whether the system is whole again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heal {

@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::contract::{Acting, FaultError, Injected, Left, Refusal, Undo};
+use super::copies;
 use super::kube::{PAGE, retried, write};
 use crate::cluster::{Cluster, status_of};
 use crate::record::Target;
 
 /// Where the undo note stands on the object.
-const NOTE: &str = "squall.dev/undo";
+pub(super) const NOTE: &str = "squall.dev/undo";
 /// The same as a JSON pointer.
-const NOTE_POINTER: &str = "/metadata/annotations/squall.dev~1undo";
+pub(super) const NOTE_POINTER: &str = "/metadata/annotations/squall.dev~1undo";
 /// Tries of one patch whose tests failed because the object changed since it was read.
 const PATCHES: u32 = 5;
 
@@ -144,7 +145,7 @@ async fn send(cx: &Acting<'_>, target: &Target, patch: &Value) -> Result<(), kub
 }
 
 /// Whether a test of the patch failed: the object is no longer what was read.
-fn failed_test(error: &kube::Error) -> bool {
+pub(super) fn failed_test(error: &kube::Error) -> bool {
     status_of(error).is_some_and(|status| matches!(status.code, 409 | 422))
 }
 
@@ -214,13 +215,22 @@ impl Field {
         Err(changing(target, "changed"))
     }
 
-    /// Gives the field its value back where it still is what we wrote, and takes the note away. Harmless when called again.
+    /// Gives the field its value back where it still is what we wrote, and takes the note away, also where Kubernetes copied it to.
+    /// Harmless when called again.
     pub(super) async fn give_back(
         &self,
         cx: &Acting<'_>,
         target: &Target,
         note: &HeldNote,
     ) -> Result<Undo, FaultError> {
+        let outcome = self.give_value_back(cx, target, note).await?;
+        Ok(match copies::remove(cx, target).await? {
+            None => outcome,
+            Some(kept) => outcome.with(&kept),
+        })
+    }
+
+    async fn give_value_back(&self, cx: &Acting<'_>, target: &Target, note: &HeldNote) -> Result<Undo, FaultError> {
         for _ in 0..PATCHES {
             let Some(found) = current(cx, target).await? else {
                 return Ok(Undo::Nothing("it is gone, or another has its name now".to_owned()));

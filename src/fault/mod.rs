@@ -3,6 +3,7 @@
 
 mod choice;
 mod contract;
+mod copies;
 mod eviction;
 mod groups;
 mod held;

@@ -14,6 +14,7 @@ use self::workload::{Kind, Workload};
 use super::contract::{
     About, Acting, Effect, Fault, FaultError, Heal, Injected, Left, Permission, Planning, Refusal, Resolution, Undo,
 };
+use super::copies;
 use super::held::{Field, Found, HeldNote, current, path, read};
 use super::kube::{list, refused, workload_permissions, workload_ready};
 use crate::cluster::Cluster;
@@ -97,6 +98,9 @@ impl Fault for Scale {
                 "see whether an autoscaler owns the number of replicas",
             ),
         ];
+        if self.workload.kind == Kind::Deployment {
+            rules.extend(copies::permissions(self.namespace.as_str()));
+        }
         rules
             .extend(workload_permissions(Some(self.namespace.as_str())).into_iter().filter(|p| p.resource == resource));
         rules
@@ -301,10 +305,12 @@ mod tests {
 
     type Change = fn(&mut Value);
 
-    /// A small API server that holds one workload, applies JSON patches, and counts up the resource version.
+    /// A small API server that holds one Deployment and its ReplicaSet, applies JSON patches, counts up the resource version, and copies
+    /// annotations from the one to the other as the controller does: it never removes one.
     #[derive(Clone)]
     struct Server {
         object: Arc<Mutex<Value>>,
+        set: Arc<Mutex<Value>>,
         /// Called once, before the first patch is applied: what somebody else does meanwhile.
         meanwhile: Arc<Mutex<Option<Change>>>,
         /// How many answers to patches are lost on their way.
@@ -320,7 +326,23 @@ mod tests {
             if annotations.is_object() {
                 object["metadata"]["annotations"] = annotations;
             }
-            Self { object: Arc::new(Mutex::new(object)), meanwhile: Arc::default(), lost: Arc::default() }
+            let set = json!({"metadata": {
+                "name": "web-1", "uid": "s", "annotations": {}, "ownerReferences":
+                    [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": true}],
+            }});
+            let (object, set) = (Arc::new(Mutex::new(object)), Arc::new(Mutex::new(set)));
+            Self { object, set, meanwhile: Arc::default(), lost: Arc::default() }
+        }
+
+        fn on_set(&self, method: &http::Method, body: &[u8]) -> Value {
+            let mut set = self.set.lock().unwrap();
+            if *method == http::Method::GET {
+                return json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {},
+                    "items": [*set]});
+            }
+            let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
+            json_patch::patch(&mut set, &patch).unwrap();
+            set.clone()
         }
 
         fn object(&self) -> Value {
@@ -329,11 +351,15 @@ mod tests {
 
         async fn answer(self, request: http::Request<Body>) -> Result<http::Response<Body>, std::io::Error> {
             let method = request.method().clone();
+            let of_set = request.uri().path().contains("/replicasets");
             let body = request.into_body().collect_bytes().await.map_err(std::io::Error::other)?;
             let respond = |code: u16, body: &Value| {
                 let body = Body::from(body.to_string().into_bytes());
                 http::Response::builder().status(code).body(body).map_err(std::io::Error::other)
             };
+            if of_set {
+                return respond(200, &self.on_set(&method, &body));
+            }
             let mut object = self.object.lock().unwrap();
             if method == http::Method::GET {
                 return respond(200, &object);
@@ -347,6 +373,9 @@ mod tests {
             }
             let version: u32 = object["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
             object["metadata"]["resourceVersion"] = json!((version + 1).to_string());
+            for (key, value) in object["metadata"]["annotations"].as_object().into_iter().flatten() {
+                self.set.lock().unwrap()["metadata"]["annotations"][key] = value.clone();
+            }
             let mut lost = self.lost.lock().unwrap();
             if *lost > 0 {
                 *lost -= 1;
@@ -386,6 +415,8 @@ mod tests {
         assert_eq!(injected.unwrap(), Injected::Done("scaled from 3 to 0".into()));
         assert_eq!(undone, Undo::Undone("scaled back from 0 to 3".into()));
         assert_eq!(server.object()["metadata"]["annotations"], json!({"team": "shop"}));
+        let set = server.set.lock().unwrap().clone();
+        assert_eq!(set["metadata"]["annotations"], json!({"team": "shop"}), "the copy of the note is gone too");
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,19 +33,23 @@ pub fn reach(experiment: &Experiment, steps: &[PlannedStep]) -> Vec<Let> {
 
 /// Changes by which a target's fault is taken back, whichever they are.
 #[must_use]
-pub fn reach_of_undo(target: &Target) -> Let {
-    if target.kind == "group" {
-        return of_aws("autoscaling", &target.name);
-    }
-    if target.kind == "subnet" {
-        return of_aws("ec2", &target.name);
-    }
-    Let {
+pub fn reach_of_undo(target: &Target) -> Vec<Let> {
+    let own = Let {
         verb: None,
         group: None,
         resource: plural(target),
         namespace: target.namespace.clone(),
         name: Some(target.name.clone()),
+    };
+    match target.kind.as_str() {
+        "group" => vec![of_aws("autoscaling", &target.name)],
+        "subnet" => vec![of_aws("ec2", &target.name)],
+        // Its controller copies the undo note to its ReplicaSets, whose names nobody knows beforehand.
+        "deployment" => {
+            let (verb, resource) = (Some("patch".to_owned()), "replicasets".to_owned());
+            vec![Let { verb, resource, name: None, ..own.clone() }, own]
+        }
+        _ => vec![own],
     }
 }
 
@@ -157,8 +161,11 @@ mod tests {
     #[test]
     fn an_undo_reaches_its_target_only() {
         let back = reach_of_undo(&Target { kind: "deployment".into(), ..pod("shop", "web") });
-        assert_eq!((back.resource.as_str(), back.name.as_deref()), ("deployments", Some("web")));
+        let seen: Vec<_> = back.iter().map(|l| (l.verb.as_deref(), l.resource.as_str(), l.name.as_deref())).collect();
+        assert_eq!(seen, [(Some("patch"), "replicasets", None), (None, "deployments", Some("web"))]);
+        assert!(back.iter().all(|l| l.namespace == "shop"));
     }
+
     #[test]
     fn a_cut_reaches_its_subnets_and_makes_acls_in_their_network_only() {
         let cut = r#"[{"name": "c", "zoneOutage": {"zone": "a", "mode": "isolate"}}]"#;
@@ -177,7 +184,7 @@ mod tests {
             seen.iter().all(|(verb, _)| !verb.ends_with("Tags")),
             "what is tagged is tagged as it is made: {seen:?}"
         );
-        let back = reach_of_undo(&subnet);
+        let [back] = &reach_of_undo(&subnet)[..] else { panic!("one thing is let") };
         assert_eq!((back.group.as_deref(), back.name.as_deref()), (Some("ec2.amazonaws.com"), Some("subnet-1")));
     }
 }

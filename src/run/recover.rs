@@ -370,7 +370,7 @@ impl Recovery<'_> {
                     tell(format!("{}: step `{}` on {}: running `{command}`", leftover.run, act.step, act.target));
                 }
             }
-            self.cluster.leash().let_through([reach_of_undo(&act.target)]);
+            self.cluster.leash().let_through(reach_of_undo(&act.target));
             undoer.undo(&act.step, &act.fault, act.id, &act.target, &act.note, UNDO_BUDGET).await;
         }
         let mut log = undoer.log.into_inner();

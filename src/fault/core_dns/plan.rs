@@ -12,6 +12,7 @@ use super::mode::{DELAY_PORT, Mode, blocks, tries};
 use super::{CoreDns, DELAYS, MOUNTED_WITHIN, NAMES_MAX, Share, observe, site};
 use crate::cluster::Cluster;
 use crate::fault::contract::{Complaint, Fault as _, Permission, Planning, Refusal, Resolution};
+use crate::fault::copies;
 use crate::fault::held::{Found, path};
 use crate::fault::scale::replicas;
 use crate::scalar::Percent;
@@ -84,7 +85,7 @@ pub(super) fn permissions(fault: &CoreDns) -> Vec<Permission> {
             rule("", "pods", "delete", "kill the targets"),
             rule("apps", "replicasets", "list", "find the workload that owns a pod"),
         ]),
-        Mode::ScaleToZero => rules.extend([
+        Mode::ScaleToZero => rules.extend(copies::permissions(fault.namespace.as_str()).into_iter().chain([
             rule("apps", "deployments", "list", "see whether an autoscaler owns the number of replicas"),
             rule("apps", "deployments", "patch", "scale CoreDNS, and give it its replicas back"),
             rule(
@@ -93,7 +94,7 @@ pub(super) fn permissions(fault: &CoreDns) -> Vec<Permission> {
                 "list",
                 "see whether an autoscaler owns the number of replicas",
             ),
-        ]),
+        ])),
         _ => rules.extend([
             rule("", "pods", "list", "ask each pod of CoreDNS"),
             rule("", "configmaps", "get", "read the Corefile"),

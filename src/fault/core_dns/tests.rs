@@ -56,6 +56,6 @@ fn may_do_only_what_its_mode_does() {
         changing.map(|p| format!("{} {} in {}", p.verb, p.resource, p.namespace.unwrap())).collect()
     };
     assert_eq!(changes("kill"), ["delete pods in kube-system"]);
-    assert_eq!(changes("scaleToZero"), ["patch deployments in kube-system"]);
+    assert_eq!(changes("scaleToZero"), ["patch replicasets in kube-system", "patch deployments in kube-system"]);
     assert_eq!(changes("nxdomain"), ["patch configmaps in kube-system"]);
 }

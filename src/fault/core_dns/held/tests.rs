@@ -42,11 +42,16 @@ impl Server {
 
     async fn answer(self, request: http::Request<Body>) -> Result<http::Response<Body>, std::io::Error> {
         let method = request.method().clone();
+        let of_sets = request.uri().path().ends_with("/replicasets");
         let body = request.into_body().collect_bytes().await.map_err(std::io::Error::other)?;
         let respond = |code: u16, body: &Value| {
             let body = Body::from(body.to_string().into_bytes());
             http::Response::builder().status(code).body(body).map_err(std::io::Error::other)
         };
+        if of_sets {
+            let none = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": []});
+            return respond(200, &none);
+        }
         let mut object = self.object.lock().unwrap();
         if method == http::Method::GET {
             return respond(200, &object);
