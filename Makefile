@@ -30,9 +30,17 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: build ## Run experiments/pod-kill.yaml on a demo app in the test bed, whichever is up
+demo: build ## Rehearse experiments/pod-kill.yaml on the embedded cluster, and open the report
+	@.ci/demo "$(SQUALL)"
+
+.PHONY: demo-cluster
+demo-cluster: build ## Run experiments/pod-kill.yaml on a demo app in the test bed, whichever is up
 	@.ci/need go
-	@.ci/demo "$(BED)" "$(SQUALL)"
+	@.ci/demo-cluster "$(BED)" "$(SQUALL)"
+
+.PHONY: simulate
+simulate: needs-build ## Let the runner die in each of its calls, and in foul weather with SEEDS=10000 seeds, on the embedded cluster
+	SQUALL_SEEDS=$(or $(SEEDS),10000) cargo test --locked --test simulation -- --nocapture
 
 .PHONY: test
 test: unit e2e ## All tests: unit, tree, documents, then the cluster tests on the test bed

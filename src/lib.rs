@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod cluster;
 pub mod fault;
+pub mod lab;
 pub mod measure;
 pub mod plan;
 pub mod probe;
@@ -10,5 +11,6 @@ pub mod record;
 pub mod report;
 pub mod run;
 pub mod scalar;
+pub(crate) mod scheduling;
 pub mod spec;
 pub mod term;

@@ -11,7 +11,9 @@ fn main() -> ExitCode {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return ExitCode::FAILURE;
     }
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(cli.has_its_own_time()).build();
+    let Ok(runtime) = runtime else {
         return ExitCode::FAILURE;
     };
     let user = std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned());

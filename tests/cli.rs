@@ -149,3 +149,131 @@ fn a_refused_call_writes_nothing() {
     assert_eq!(status.code(), Some(3));
     assert!(is_clean(folder.path()));
 }
+
+/// A rehearsal needs nothing: no kubeconfig, no network, no root. The same seed makes the same run, whatever the machine was doing.
+#[test]
+fn a_rehearsal_is_the_same_each_time_by_its_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rehearse = |reports: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_squall"))
+            .args(["rehearse", GOOD, "--seed", "7", "--reports", reports, "--color", "never"])
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        let run = std::fs::read_dir(folder.path().join(reports)).unwrap().next().unwrap().unwrap().path();
+        for file in
+            ["events.jsonl", "report.html", "report.json", "junit.xml", "plan.json", "calls.jsonl", "probes.hlog"]
+        {
+            assert!(run.join(file).is_file(), "{file}");
+        }
+        let report = std::fs::read_to_string(run.join("report.json")).unwrap();
+        let mut report: serde_json::Value = serde_json::from_str(&report).unwrap();
+        for told_by_the_wall in ["run", "started", "ended"] {
+            report[told_by_the_wall] = serde_json::Value::Null;
+        }
+        report
+    };
+    let (first, second) = (rehearse("first"), rehearse("second"));
+    assert_eq!(first, second);
+    assert_eq!(first["engine"], "lab");
+    let good: u64 = first["summaries"].as_array().unwrap().iter().map(|s| s["good"].as_u64().unwrap()).sum();
+    assert!(good > 40_000, "{good} requests");
+}
+
+#[test]
+fn what_can_not_be_rehearsed_is_refused_and_says_why() {
+    let drills = |name: &str| format!("{}/experiments/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let refused = squall(&["rehearse", &drills("asg-suspend")], None);
+    assert!(refused.starts_with("exit 3") && refused.contains("can't be rehearsed"), "{refused}");
+    insta::assert_snapshot!(
+        "rehearse-of-no-manifest",
+        squall(&["rehearse", "good.yaml", "--manifest", "none.yaml"], None)
+    );
+    insta::assert_snapshot!(
+        "rehearse-of-a-bad-manifest",
+        squall(&["rehearse", "good.yaml", "--manifest", "not-yaml"], None)
+    );
+    insta::assert_snapshot!("rehearse-of-protocols", squall(&["rehearse", "protocols.yaml"], None));
+}
+
+/// Many rehearsals tell how often it passed, and keep the records of those alone that did not.
+#[test]
+fn many_rehearsals_are_counted_and_what_failed_is_kept() {
+    let many = squall(&["rehearse", "good.yaml", "--seeds", "5", "--seed", "1"], None);
+    assert!(many.starts_with("exit 0") && many.contains("passed in 5 of 5 rehearsals"), "{many}");
+    let folder = tempfile::tempdir().unwrap();
+    let one =
+        std::fs::read_to_string(GOOD).unwrap().replace("outage <= 2s", "outage <= 0s").replace("count: 1", "all: true");
+    std::fs::write(folder.path().join("all.yaml"), one.replace("pods: 1,", "pods: 3,")).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .args(["rehearse", "all.yaml", "--seeds", "3", "--seed", "1", "--color", "never"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("passed in 0 of 3 rehearsals") && text.contains("with the seeds 1, 2, 3"), "{text}");
+    assert!(text.contains("squall rehearse all.yaml --nodes 3 --zones 3 --seed 1"), "{text}");
+    assert_eq!(std::fs::read_dir(folder.path().join("reports")).unwrap().count(), 3);
+}
+
+/// One request over a connection of its own; its status line and its body.
+fn get(address: &str, path: &str) -> std::io::Result<(String, String)> {
+    use std::io::{Read as _, Write as _};
+    let mut tcp = std::net::TcpStream::connect(address)?;
+    tcp.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+    write!(tcp, "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    tcp.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    Ok((head.lines().next().unwrap_or_default().to_owned(), body.to_owned()))
+}
+
+/// The same lab for other programs: its API, and its Services, whose answers come once their pods are ready.
+#[test]
+fn the_lab_serves_its_api_and_its_services_on_loopback() {
+    use std::io::{BufRead as _, BufReader};
+    let folder = tempfile::tempdir().unwrap();
+    let mut lab = Command::new(env!("CARGO_BIN_EXE_squall"))
+        .args(["lab", "serve", "--kubeconfig-out", "lab.kubeconfig"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(lab.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let address = |line: &str| line.split("http://").nth(1).unwrap().split(['/', ',']).next().unwrap().to_owned();
+    let (mut api, mut web) = (None, None);
+    for line in lines {
+        if line.contains("API listens") {
+            api = Some(address(&line));
+        } else if line.contains("web.shop.svc:80") {
+            web = Some(address(&line));
+            break;
+        }
+    }
+    let (api, web) = (api.unwrap(), web.unwrap());
+    let pods = get(&api, "/api/v1/namespaces/shop/pods");
+    let kubeconfig = std::fs::read_to_string(folder.path().join("lab.kubeconfig")).unwrap();
+    let mut served = None;
+    for _ in 0..300 {
+        match get(&web, "/") {
+            Ok((status, body)) if status.contains("200") => served = Some(body),
+            _ => std::thread::park_timeout(std::time::Duration::from_millis(100)),
+        }
+        if served.is_some() {
+            break;
+        }
+    }
+    lab.kill().unwrap();
+    lab.wait().unwrap();
+    let (status, body) = pods.unwrap();
+    assert!(status.contains("200") && body.contains("PodList"), "{status}");
+    assert!(kubeconfig.contains(&api), "{kubeconfig}");
+    assert!(served.unwrap().starts_with("shop/web-"), "a pod says who it is");
+}

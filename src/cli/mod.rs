@@ -1,10 +1,12 @@
 //! The command line: the tree of verbs, and what each comes to.
 
 mod document;
+mod lab;
 mod observe;
 mod plan;
 mod recover;
 mod reference;
+mod rehearse;
 mod run;
 
 use std::path::PathBuf;
@@ -33,6 +35,14 @@ pub struct Cli {
     global: Global,
     #[command(subcommand)]
     verb: Verb,
+}
+
+impl Cli {
+    /// Whether the verb makes its own time: then it has to run on a runtime of one thread whose clock is paused.
+    #[must_use]
+    pub const fn has_its_own_time(&self) -> bool {
+        matches!(self.verb, Verb::Rehearse(_))
+    }
 }
 
 const EXIT_CODES: &str = "\
@@ -73,6 +83,10 @@ enum Verb {
     Plan(plan::PlanVerb),
     /// Run experiments, one after another
     Run(run::RunVerb),
+    /// Run experiments on an embedded cluster, minutes in a moment; no real cluster is touched
+    Rehearse(rehearse::Rehearse),
+    /// The embedded cluster by itself
+    Lab(lab::LabVerb),
     /// Ask the run that goes on in the cluster to end and undo
     Abort(recover::Abort),
     /// Finish the undo of runs that died
@@ -91,6 +105,8 @@ pub async fn main(cli: Cli, world: World) -> Exit {
         Verb::Faults(faults) => faults.run(&mut term),
         Verb::Plan(plan) => plan.run(&global, &mut term, &world).await,
         Verb::Run(run) => Box::pin(run.run(&global, term, &world)).await,
+        Verb::Rehearse(rehearse) => Box::pin(rehearse.run(&global, term, &world)).await,
+        Verb::Lab(lab) => Box::pin(lab.run(&mut term, &world)).await,
         Verb::Abort(abort) => abort.run(&global, &mut term, &world).await,
         Verb::Recover(recover) => recover.run(&global, &mut term, &world).await,
         Verb::Report(report) => report.run(&mut term),

@@ -27,10 +27,14 @@ pub(super) fn section(about: &About) -> String {
         (false, but) => format!("only {but}: a step may say how long with `for` then"),
     };
     let refusable = if about.refusable { "yes; `expect: refused` makes that the wanted result" } else { "no" };
+    let rehearsed = match about.unrehearsable {
+        "" => "yes: `squall rehearse`".to_owned(),
+        why => format!("no: {why}"),
+    };
     let About { key, summary, details, effect, ending, cannot, .. } = about;
     format!(
         "## `{key}`: {summary}\n\n{details}\n\n| | |\n| --- | --- |\n| proof of effect | {effect} |\n| how it ends | {ending} |\n\
-         | taken back by Squall | {taken_back} |\n| may be refused by a disruption budget | {refusable} |\n| what it cannot do | {cannot} |\n\n\
+         | taken back by Squall | {taken_back} |\n| may be refused by a disruption budget | {refusable} |\n| can be rehearsed | {rehearsed} |\n| what it cannot do | {cannot} |\n\n\
          ```yaml\n{}\n```\n\n{}",
         examples(about),
         permissions(about),

@@ -10,6 +10,7 @@ use super::recover::Recover;
 use super::{Global, Sets, World};
 use crate::cluster::{Cluster, ConnectError};
 use crate::plan::{Plan, Source, drift};
+use crate::probe::ThisMachine;
 use crate::record::{Exit, IN_CLUSTER};
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
@@ -116,36 +117,14 @@ impl RunVerb {
             Ok(files) => files,
             Err(e) => return Err(term.usage(&e, None)),
         };
-        let loaded = super::document::load_all(&files, &self.sets, term);
-        if loaded.iter().any(Option::is_none) {
-            return Err(Exit::Usage);
-        }
-        let jobs: Vec<Job> = files
-            .iter()
-            .zip(loaded.into_iter().flatten())
-            .filter(|(_, l)| self.select.as_ref().is_none_or(|s| s.matches(&l.experiment.metadata.labels)))
-            .map(|(file, l)| Job {
-                experiment: l.experiment.clone(),
-                source: file.display().to_string(),
-                loaded: Some(l),
-                old_plan: None,
-            })
-            .collect();
-        let fit = |job: &Job| job.loaded.as_ref().map_or(Ok(()), |loaded| loaded.fits(self.engine.into()));
-        let unfit: Vec<_> = jobs.iter().filter_map(|job| fit(job).err()).collect();
-        if !unfit.is_empty() {
-            for diagnostics in &unfit {
-                term.diagnostics(diagnostics);
-            }
-            return Err(Exit::Usage);
-        }
-        if jobs.is_empty() {
-            let what = self.select.as_ref().map_or("there is no experiment in these paths".to_owned(), |s| {
-                format!("`--select {s}` selects none of the {} experiments", files.len())
-            });
-            return Err(term.refused(&what, Some("a run of nothing is never green")));
-        }
-        Ok(jobs)
+        let loaded = load(&files, self.select.as_ref(), &self.sets, self.engine.into(), term)?;
+        let job = |(source, loaded): (String, Loaded)| Job {
+            experiment: loaded.experiment.clone(),
+            source,
+            loaded: Some(loaded),
+            old_plan: None,
+        };
+        Ok(loaded.into_iter().map(job).collect())
     }
 
     fn planned(&self, path: &Path, term: &mut Terminal) -> Result<Job, Exit> {
@@ -212,7 +191,6 @@ impl RunVerb {
                 Err(e) => return (term.borrow_mut().errored(&format!("can't find this program itself: {e}")), None),
             }
         };
-        let listener = Rc::clone(term);
         let request = Request {
             experiment: job.experiment,
             plan,
@@ -220,34 +198,14 @@ impl RunVerb {
             reports: self.reports.clone(),
             run,
             engine: self.engine.into(),
+            instrument: Rc::new(ThisMachine),
             guard,
             by: world.by.clone(),
             wall: (world.wall)(),
             signals: signals::listen(),
             refresh: Box::new(report::write_all),
         };
-        let running = Box::pin(run::run(request, move |event| listener.borrow_mut().on_event(event)));
-        match running.await {
-            Err(e) => (
-                term.borrow_mut()
-                    .refused(&format!("the run record can't be written in {}: {e}", self.reports.display()), None),
-                None,
-            ),
-            Ok(ended) => {
-                let mut exit = ended.exit;
-                if let Some(failure) = &ended.record_failure {
-                    let text = format!("`events.jsonl` is not complete: {failure}");
-                    exit = exit.worse(term.borrow_mut().errored(&text));
-                }
-                if let Err(e) = report::write_all(&ended.dir, &ended.events) {
-                    let text = format!("can't write the report to {}: {e}", ended.dir.path().display());
-                    exit = exit.worse(term.borrow_mut().errored(&text));
-                }
-                let report = Report::from_events(&ended.events);
-                term.borrow_mut().summary(&report, Some(ended.dir.path()));
-                (exit, Some(report))
-            }
-        }
+        carry_out(request, term).await
     }
 
     async fn plan_of(&self, job: &Job, cluster: &Cluster, global: &Global, world: &World) -> Result<Plan, String> {
@@ -271,8 +229,68 @@ impl RunVerb {
     }
 }
 
+/// Loads the experiments of these files that are selected: all of them, or none where one has a mistake, or a probe that the engine can't
+/// measure.
+pub(super) fn load(
+    files: &[PathBuf],
+    select: Option<&Selector>,
+    sets: &Sets,
+    engine: EngineKind,
+    term: &mut Terminal,
+) -> Result<Vec<(String, Loaded)>, Exit> {
+    let loaded = super::document::load_all(files, sets, term);
+    if loaded.iter().any(Option::is_none) {
+        return Err(Exit::Usage);
+    }
+    let chosen: Vec<(String, Loaded)> = files
+        .iter()
+        .zip(loaded.into_iter().flatten())
+        .filter(|(_, loaded)| select.is_none_or(|s| s.matches(&loaded.experiment.metadata.labels)))
+        .map(|(file, loaded)| (file.display().to_string(), loaded))
+        .collect();
+    let unfit: Vec<_> = chosen.iter().filter_map(|(_, loaded)| loaded.fits(engine).err()).collect();
+    if !unfit.is_empty() {
+        for diagnostics in &unfit {
+            term.diagnostics(diagnostics);
+        }
+        return Err(Exit::Usage);
+    }
+    if chosen.is_empty() {
+        let what = select.map_or("there is no experiment in these paths".to_owned(), |s| {
+            format!("`--select {s}` selects none of the {} experiments", files.len())
+        });
+        return Err(term.refused(&what, Some("a run of nothing is never green")));
+    }
+    Ok(chosen)
+}
+
+/// Carries out a run, writes its report, and prints what came of it.
+pub(super) async fn carry_out(request: Request, term: &Rc<RefCell<Terminal>>) -> (Exit, Option<Report>) {
+    let (listener, reports) = (Rc::clone(term), request.reports.clone());
+    let running = Box::pin(run::run(request, move |event| listener.borrow_mut().on_event(event)));
+    let ended = match running.await {
+        Ok(ended) => ended,
+        Err(e) => {
+            let text = format!("the run record can't be written in {}: {e}", reports.display());
+            return (term.borrow_mut().refused(&text, None), None);
+        }
+    };
+    let mut exit = ended.exit;
+    if let Some(failure) = &ended.record_failure {
+        let text = format!("`events.jsonl` is not complete: {failure}");
+        exit = exit.worse(term.borrow_mut().errored(&text));
+    }
+    if let Err(e) = report::write_all(&ended.dir, &ended.events) {
+        let text = format!("can't write the report to {}: {e}", ended.dir.path().display());
+        exit = exit.worse(term.borrow_mut().errored(&text));
+    }
+    let report = Report::from_events(&ended.events);
+    term.borrow_mut().summary(&report, Some(ended.dir.path()));
+    (exit, Some(report))
+}
+
 /// The files themselves, and every `.yaml` and `.yml` of the folders, in order.
-fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+pub(super) fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -293,7 +311,7 @@ fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     Ok(files)
 }
 
-fn write_junit(path: &Path, reports: &[Report]) -> Result<(), String> {
+pub(super) fn write_junit(path: &Path, reports: &[Report]) -> Result<(), String> {
     let text = report::junit(reports).map_err(|e| e.to_string())?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|e| e.to_string())?;

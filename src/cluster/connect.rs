@@ -16,6 +16,9 @@ use crate::record::{ClusterId, IN_CLUSTER};
 /// by its caller.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The namespace of a client that names none.
+const DEFAULT_NAMESPACE: &str = "default";
+
 /// How long the cluster may take to say who it is.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -93,6 +96,23 @@ pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
         aws: None,
     };
     Ok(Cluster { client, id, ledger, leash, commands: Commands::default(), expiry, cloud: None })
+}
+
+impl Cluster {
+    /// A cluster behind a service that stands in the place of the network, under the same ledger and leash as any other. No
+    /// credentials end, and no cloud lies behind it.
+    #[must_use]
+    pub fn over<S>(service: S, id: ClusterId) -> Self
+    where
+        S: tower::Service<http::Request<Body>, Response = http::Response<Body>, Error = tower::BoxError>,
+        S: Send + Sync + Clone + 'static,
+        S::Future: Send + 'static,
+    {
+        let (ledger, leash) = (Ledger::default(), Leash::default());
+        let service = tower::ServiceBuilder::new().layer(leash.clone()).layer(ledger.clone()).service(service);
+        let client = ClientBuilder::new(service.boxed(), DEFAULT_NAMESPACE.to_owned()).build();
+        Self { client, id, ledger, leash, commands: Commands::default(), expiry: None, cloud: None }
+    }
 }
 
 async fn configure(meant: &Connection) -> Result<(kube::Config, String), ConnectError> {

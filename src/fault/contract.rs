@@ -30,6 +30,8 @@ pub struct About {
     pub refusable: bool,
     /// What somebody could expect of it and will not get, as the end of a sentence.
     pub cannot: &'static str,
+    /// What the lab lacks to rehearse it, as the end of a sentence; empty where it can be rehearsed.
+    pub unrehearsable: &'static str,
     /// Its arguments as they may be written, one for each mode that asks for other permissions: its name, and YAML.
     pub examples: &'static [(&'static str, &'static str)],
 }

@@ -125,6 +125,7 @@ impl Fault for NodeDrain {
         undoable_where: "",
         refusable: true,
         cannot: "take pods past their budgets (there is no `disableEviction`: a deletion that asks no budget is `podKill`); end a machine, which is `nodeTerminate`",
+        unrehearsable: "",
         examples: &[("a node", "{nodes: {selector: \"kubernetes.io/os=linux\", count: 1}, timeout: 3m}")],
     };
 

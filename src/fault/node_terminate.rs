@@ -113,6 +113,7 @@ impl Fault for NodeTerminate {
         undoable_where: "with `provider: docker` or `exec`",
         refusable: false,
         cannot: "terminate instances that EKS Auto Mode operates; find nodes of k3d or minikube as containers (`exec` can)",
+        unrehearsable: "the lab has no machines behind its nodes yet",
         examples: &[
             ("provider: ec2", "{nodes: {zone: us-east-1a}, mode: powerLoss}"),
             ("mode: scaleIn", "{nodes: {zone: us-east-1a}, mode: scaleIn}"),

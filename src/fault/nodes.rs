@@ -12,6 +12,7 @@ use super::kube::{list, list_all, refused};
 use super::{Complaint, Permission, Planning, Refusal};
 use crate::record::Target;
 use crate::scalar::{Percent, Selector};
+use crate::scheduling::label;
 
 /// The label that names a node's zone.
 const ZONE: &str = "topology.kubernetes.io/zone";
@@ -167,11 +168,6 @@ impl NodeTargets {
         parts.extend(self.node_group.as_ref().map(|g| format!("node group `{g}`")));
         if parts.is_empty() { "`all: true`".to_owned() } else { parts.join(" and ") }
     }
-}
-
-/// The value of a node's label.
-pub(super) fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
-    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
 /// The zone that a node is in.

@@ -52,6 +52,7 @@ impl Fault for PodEvict {
         undoable_where: "",
         refusable: true,
         cannot: "take a pod past its budget; drain a node, which `nodeDrain` does with its cordon",
+        unrehearsable: "",
         examples: &[("a pod of a Deployment", "{pods: {namespace: shop, selector: \"app=web\", count: 1}}")],
     };
 

@@ -58,6 +58,7 @@ impl Fault for PodKill {
         undoable_where: "",
         refusable: false,
         cannot: "break a process in a pod that stays: let it crash, hang, or run out of memory",
+        unrehearsable: "",
         examples: &[("a pod of a Deployment", "{pods: {namespace: shop, selector: \"app=web\", count: 1}}")],
     };
 

@@ -67,6 +67,7 @@ impl Fault for Scale {
         undoable_where: "",
         refusable: false,
         cannot: "scale anything but Deployments and StatefulSets; hold a number against an autoscaler, which with `allowHpa` may change it at once",
+        unrehearsable: "",
         examples: &[
             ("a Deployment", "{workload: deployment/web, namespace: shop, replicas: 0}"),
             ("a StatefulSet", "{workload: statefulset/db, namespace: shop, replicas: 1}"),

@@ -26,6 +26,7 @@
 mod config;
 mod drive;
 mod engine;
+mod instrument;
 mod ledger;
 mod pacer;
 mod preflight;
@@ -42,6 +43,7 @@ pub use config::{
 };
 pub use drive::{Batch, StreamSummary};
 pub use engine::{Engine, EngineDied, Plan};
+pub use instrument::{Instrument, ThisMachine};
 pub use ledger::{Counts, UnknownCounts};
 pub use preflight::{Preflight, preflight};
 pub use sample::{Class, Nanos, Outcome, Reach, Sample, Step};

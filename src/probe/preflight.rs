@@ -59,10 +59,16 @@ pub async fn preflight(config: &ProbeConfig, stream: StreamKind) -> Result<(), P
 }
 
 impl Preflight {
-    fn not_tried(config: &ProbeConfig, error: SetupError) -> Self {
+    /// A probe that can't be sent at all.
+    pub(crate) fn not_tried(config: &ProbeConfig, error: SetupError) -> Self {
         let source = error.source.map_or(String::new(), |source| format!(": {source}"));
         let detail = format!("{}{source}", error.message);
         Self { probe: config.name.clone(), step: None, class: None, detail, hint: error.hint }
+    }
+
+    /// A request that had another answer than the expected one. `cause` says why, and `at` where, with a space before it.
+    pub(crate) fn of_answer(config: &ProbeConfig, stream: StreamKind, answer: Answer, cause: &str, at: &str) -> Self {
+        explain(config, stream, answer, cause, at)
     }
 }
 

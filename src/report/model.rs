@@ -280,6 +280,10 @@ impl Report {
     /// The command that makes the same run again.
     #[must_use]
     pub fn repeat_command(&self) -> String {
+        if self.engine == EngineKind::Lab {
+            let options = self.cluster.server.strip_prefix(&self.cluster.context).unwrap_or_default();
+            return format!("squall rehearse {} --seed {}{options}", self.source, self.seed);
+        }
         let mut command = format!("squall run {} --seed {}", self.source, self.seed);
         if !self.cluster.context.is_empty() && self.cluster.context != IN_CLUSTER {
             command.push_str(" --context ");

@@ -21,7 +21,7 @@ use super::roster::{Order, Roster, Turn};
 use super::verdict::{Concluded, conclude, unsteady};
 use super::watching::Seen;
 use crate::plan::{ClusterLimits, LIMITS, Plan};
-use crate::probe::{self, Batch, Engine, ProbeConfig, StreamKind};
+use crate::probe::{self, Batch, Engine, Instrument, ProbeConfig, StreamKind};
 use crate::record::{Micros, Phase, Recorder, RunVerdict, What};
 use crate::spec::Experiment;
 
@@ -82,6 +82,7 @@ pub(super) struct Dispatcher<'a> {
     pub probes: Vec<ProbeConfig>,
     pub inputs: Inputs,
     pub outputs: Outputs,
+    pub instrument: Rc<dyn Instrument>,
     pub engine: Option<Engine>,
     /// Watches that have not yet shown what is there.
     pub unsynced: BTreeSet<String>,
@@ -376,7 +377,7 @@ impl Dispatcher<'_> {
     async fn preflight(&mut self) -> Option<Concluded> {
         for (index, probe) in self.probes.clone().iter().enumerate() {
             let tried = match self.roster.service(index) {
-                None => probe::preflight(probe, StreamKind::Fresh).await,
+                None => self.instrument.preflight(probe, StreamKind::Fresh).await,
                 Some(service) => match self.roster.ready(index).as_slice() {
                     [] => {
                         let reason = format!("Service `{service}` of probe `{}` has no ready endpoint", probe.name);
@@ -386,7 +387,7 @@ impl Dispatcher<'_> {
                         let reason = format!("{reason} (`{look}` lists them); nothing was injected");
                         return Some(Concluded::new(RunVerdict::Unsteady, reason));
                     }
-                    endpoints => any_endpoint(probe, endpoints).await,
+                    endpoints => any_endpoint(&*self.instrument, probe, endpoints).await,
                 },
             };
             let Err(failed) = tried else { continue };
@@ -406,7 +407,7 @@ impl Dispatcher<'_> {
         let zero = self.recorder.clock().zero();
         let plan = probe::Plan { zero, offset: origin.saturating_duration_since(zero), seed: self.plan.seed };
         self.book.begin(&self.probes, u64::try_from(plan.offset.as_nanos()).unwrap_or(u64::MAX));
-        match Engine::start(&self.probes, plan) {
+        match self.instrument.start(&self.probes, plan) {
             Ok(engine) => {
                 self.engine = Some(engine);
                 for order in self.roster.now() {
@@ -456,8 +457,12 @@ impl Dispatcher<'_> {
 
 /// A request to one endpoint after another, until one has a good answer: one that is broken is what the phase before is to show, but
 /// if none can be reached, nothing can be measured from here.
-async fn any_endpoint(probe: &ProbeConfig, endpoints: &[StreamKind]) -> Result<(), probe::Preflight> {
-    let tried = stream::iter(endpoints).map(|endpoint| probe::preflight(probe, *endpoint)).buffered(AT_ONCE);
+async fn any_endpoint(
+    instrument: &dyn Instrument,
+    probe: &ProbeConfig,
+    endpoints: &[StreamKind],
+) -> Result<(), probe::Preflight> {
+    let tried = stream::iter(endpoints).map(|endpoint| instrument.preflight(probe, *endpoint)).buffered(AT_ONCE);
     let mut tried = pin!(tried);
     let mut failed = Ok(());
     while let Some(result) = tried.next().await {

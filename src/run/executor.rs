@@ -307,6 +307,7 @@ impl Stage {
                 }
             };
             tokio::select! {
+                biased;
                 () = over => {}
                 _ = stop.wait_for(|stop| *stop) => {}
             }

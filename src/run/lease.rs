@@ -202,6 +202,7 @@ impl Place {
     /// Renews the lease and listens to it until the receiver is dropped. `wall_now` gives the wall clock for `renewTime`.
     pub async fn keep(self, wall_now: impl Fn() -> jiff::Timestamp, news: mpsc::UnboundedSender<LeaseNews>) {
         tokio::select! {
+            biased;
             () = self.renew(wall_now, &news) => {}
             () = self.listen(&news) => {}
             () = news.closed() => {}

@@ -56,6 +56,7 @@ use self::watching::Wanted;
 use crate::cluster::Cluster;
 use crate::measure::HlogWriter;
 use crate::plan::{Allowance, Plan, PlannedStep, UNDO_BUDGET, reach};
+use crate::probe::{Instrument, ProbeConfig};
 use crate::record::{Clock, Event, Exit, FORMAT, Recorder, RunDir, RunVerdict, What};
 use crate::scalar::EngineKind;
 use crate::spec::{Experiment, Hypothesis};
@@ -74,6 +75,8 @@ pub struct Request {
     pub run: String,
     /// What sends the probes' requests.
     pub engine: EngineKind,
+    /// What they are sent with.
+    pub instrument: Rc<dyn Instrument>,
     /// Who runs it, `user@host`.
     pub by: String,
     /// The wall clock now: an argument, so that a rehearsal is reproducible.
@@ -198,8 +201,7 @@ fn refused(error: &LeaseError) -> String {
 async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place: &Place) -> Concluded {
     let clock = recorder.clock();
     let store = StateStore::new(request.cluster.clone(), &request.plan.state_namespace);
-    let probes = request.experiment.spec.probes.iter().map(|probe| convert::probe(probe, request.engine));
-    let probes = match probes.collect::<Result<Vec<_>, String>>() {
+    let probes = match probes(&request) {
         Ok(probes) => probes,
         Err(why) => return Concluded::new(RunVerdict::Refused, why),
     };
@@ -244,6 +246,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         probes,
         inputs: Inputs { signals: request.signals, lease: news, deeds, seen },
         outputs: Outputs { stop, confirmed, end },
+        instrument: request.instrument,
         engine: None,
         unsynced,
         steps: FuturesUnordered::new(),
@@ -264,6 +267,11 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
         recorder.record(What::Warning { text: text.to_owned() });
     }
     concluded
+}
+
+/// The probes as they are sent.
+fn probes(request: &Request) -> Result<Vec<ProbeConfig>, String> {
+    request.experiment.spec.probes.iter().map(|probe| convert::probe(probe, request.engine)).collect()
 }
 
 /// Lets the run change what its plan names, and run the commands that it names.

@@ -148,6 +148,7 @@ impl Follow {
         let mut blind = false;
         loop {
             let next = tokio::select! {
+                biased;
                 next = stream.next() => next,
                 () = self.to.closed() => return,
             };
@@ -191,6 +192,7 @@ impl Follow {
         let (mut blind, mut synced, mut found) = (false, false, false);
         loop {
             let next = tokio::select! {
+                biased;
                 next = stream.next() => next,
                 () = self.to.closed() => return,
             };

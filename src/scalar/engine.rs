@@ -14,6 +14,8 @@ pub enum EngineKind {
     Native,
     /// The HTTP client of that name, to cross-check the native engine: HTTP only, without steps, some classes coarser.
     Reqwest,
+    /// The native engine's loop in the time of the lab, over its modelled network: what a rehearsal measures with.
+    Lab,
 }
 
 impl EngineKind {
@@ -23,6 +25,7 @@ impl EngineKind {
         match self {
             Self::Native => "native",
             Self::Reqwest => "reqwest",
+            Self::Lab => "lab",
         }
     }
 

@@ -9,6 +9,7 @@ use crate::probe::StreamKind;
 use crate::record::{Change, Event, Interval, Micros, Target, What};
 use crate::report::format::{self, classes, count, instant};
 use crate::report::words::{self, Tone, Words};
+use crate::scalar::EngineKind;
 
 /// After so many clean seconds of a stream, its next bad request is news again.
 const QUIET_AGAIN: Micros = 5_000_000;
@@ -28,7 +29,11 @@ impl Lines {
         match &event.what {
             What::RunStarted { run, experiment, cluster, seed, engine, .. } => {
                 let on = if cluster.context.is_empty() { String::new() } else { format!(" on {}", cluster.context) };
-                let by = if engine.is_native() { String::new() } else { format!(", engine {engine}") };
+                let by = match engine {
+                    EngineKind::Native => String::new(),
+                    EngineKind::Lab => ", a rehearsal".to_owned(),
+                    EngineKind::Reqwest => format!(", engine {engine}"),
+                };
                 return vec![format!("{} {experiment}{on}, seed {seed}{by}", paint(STRONG, &format!("run {run}")))];
             }
             What::PhaseStarted { phase, from } => {

@@ -7,6 +7,7 @@ mod answers;
 mod lines;
 mod live;
 mod plan;
+mod rehearsed;
 mod screen;
 mod summary;
 mod table;
@@ -19,6 +20,7 @@ use std::path::Path;
 use anstyle::{AnsiColor, Style};
 
 pub use self::plan::plan;
+pub use self::rehearsed::Rehearsed;
 use crate::record::Event;
 use crate::report::Report;
 pub use crate::report::format;

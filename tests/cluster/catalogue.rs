@@ -10,7 +10,7 @@ use crate::support::{Place, Ran};
 /// What these do is felt by every pod of the cluster, so that nothing else can be judged beside them.
 const FELT_BY_ALL: [&str; 4] = ["coreDns:", "nodeDrain:", "nodeTerminate:", "zoneOutage:"];
 
-/// Every file of `experiments/` on the application of `make demo`: first those whose faults stay within it, two at a time and each
+/// Every file of `experiments/` on the application of `make demo-cluster`: first those whose faults stay within it, two at a time and each
 /// on one of its own, then the others in turn. Phases are only as long as the samples need, and requests have the patience of a machine that carries the
 /// whole cluster too; everything else is as the file says.
 #[test]
@@ -47,7 +47,7 @@ fn each_experiment_of_the_catalogue_passes_on_the_demo_application() {
     }
 }
 
-/// The application of `make demo` in a namespace of this test.
+/// The application of `make demo-cluster` in a namespace of this test.
 fn demo(name: &str) -> Place {
     let place = Place::new(name);
     let demo = include_str!("../../deploy/demo.yaml");

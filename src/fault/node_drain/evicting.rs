@@ -75,6 +75,7 @@ impl<'a> Drain<'a> {
                 return self.out_of_time(&pods, cordoned);
             }
             tokio::select! {
+                biased;
                 () = self.cx.ending.come() => {}
                 () = sleep(LOOK) => {}
                 () = sleep_until(deadline) => {}

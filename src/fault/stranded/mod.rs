@@ -1,27 +1,24 @@
 //! What can't start anywhere else while nodes are away: the scheduler's own rules over the nodes that are left.
 //!
-//! A pod that is named fails a rule on each of those nodes. That the others come back is no promise: images, quotas, ports, other
-//! schedulers and what happens meanwhile are not looked at, and neither are anti-affinities of pods that are there already, nor who
-//! would be preempted, nor nodes that an autoscaler would add.
+//! A pod that is named fails a rule on each of those nodes. That the others come back is no promise: images, quotas, other schedulers
+//! and what happens meanwhile are not looked at, nor who would be preempted, nor nodes that an autoscaler would add.
 
-mod resources;
-mod rules;
 mod workloads;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 
 use super::contract::{Permission, Refusal};
 use super::instances::LISTS_NODES;
 use super::kube::{list, refused};
 use super::leaving::{NodePod, top_owners};
-use super::nodes::{is_ready, is_schedulable, label};
+use super::nodes::{is_ready, is_schedulable};
 use crate::cluster::Cluster;
 use crate::record::Displaced;
-use resources::Amounts;
-use rules::{Like, is_tolerated, is_wanted, reaches};
+use crate::scheduling::{Amounts, Place, Places, Unfit};
 pub(super) use workloads::replaced;
 
 /// What [`predict`] and [`replaced`] call.
@@ -89,8 +86,12 @@ enum Why {
     Affinity(String),
     /// It may not be where one of its like is.
     AntiAffinity(String),
+    /// It may not be where a pod is that keeps it away.
+    Excluded(String),
     /// It has to be spread evenly.
     Spread(String, i32),
+    /// Ports of its node.
+    Ports,
     /// What it asks for.
     Capacity(String),
 }
@@ -110,6 +111,8 @@ impl fmt::Display for Why {
             Self::Spread(key, skew) => {
                 write!(f, "its spread over `{key}` (`maxSkew: {skew}`, `DoNotSchedule`) allows none of the nodes that are left")
             }
+            Self::Excluded(key) => write!(f, "by `{key}` every node that is left has a pod whose anti-affinity rules it out"),
+            Self::Ports => f.write_str("on every node that it may run on another pod has a host port that it wants"),
             Self::Capacity(what) => write!(f, "no node that it may run on has enough {what} left for what it requests"),
         }
     }
@@ -141,45 +144,75 @@ impl Volumes {
     }
 }
 
-/// A node with what is on it.
-struct Place<'a> {
-    node: &'a Node,
-    free: Amounts,
-    pods: Vec<&'a Pod>,
+/// The order in which rules are asked, so that the one is named that left no node; of rules of one kind, in the pod's order.
+fn rank(unfit: &Unfit) -> (u8, usize) {
+    match unfit {
+        Unfit::Volume { rule, .. } => (0, *rule),
+        Unfit::Elsewhere | Unfit::Unwanted => (1, 0),
+        Unfit::Cordoned | Unfit::Tainted => (2, 0),
+        Unfit::Far { rule, .. } => (3, *rule),
+        Unfit::Near { rule, .. } => (4, *rule),
+        Unfit::Excluded { .. } => (5, 0),
+        Unfit::Unlabelled { rule, .. } | Unfit::Uneven { rule, .. } => (6, *rule),
+        Unfit::Ports => (7, 0),
+        Unfit::Lacks(_) => (8, 0),
+    }
+}
+
+/// Why no node is left, from the first rule that rules out each.
+fn why(unfits: &[Unfit]) -> Why {
+    match unfits.iter().max_by_key(|unfit| rank(unfit)) {
+        None | Some(Unfit::Elsewhere | Unfit::Unwanted) => Why::Unwanted,
+        Some(Unfit::Cordoned | Unfit::Tainted) => Why::Taints,
+        Some(Unfit::Volume { volume, .. }) => Why::Volume(volume.clone()),
+        Some(Unfit::Far { key, .. }) => Why::Affinity(key.clone()),
+        Some(Unfit::Near { key, .. }) => Why::AntiAffinity(key.clone()),
+        Some(Unfit::Excluded { key }) => Why::Excluded(key.clone()),
+        Some(Unfit::Unlabelled { key, skew, .. } | Unfit::Uneven { key, skew, .. }) => Why::Spread(key.clone(), *skew),
+        Some(Unfit::Ports) => Why::Ports,
+        Some(Unfit::Lacks(_)) => {
+            let lacks =
+                unfits.iter().filter_map(|unfit| if let Unfit::Lacks(what) = unfit { Some(what) } else { None });
+            let lacking: BTreeSet<&str> = lacks.flatten().map(String::as_str).collect();
+            Why::Capacity(lacking.into_iter().collect::<Vec<_>>().join(" or "))
+        }
+    }
 }
 
 /// What is left of the cluster.
-struct Left<'a> {
-    places: Vec<Place<'a>>,
-    /// Nodes that are away, and whose objects stay: they count where pods are spread.
-    shadows: Vec<&'a Node>,
+struct Left {
+    /// Nodes that are away and whose objects stay are among them: they count where pods are spread.
+    places: Places,
+    /// Those that take pods.
+    serving: BTreeSet<String>,
     volumes: Volumes,
     stay: bool,
 }
 
-impl<'a> Left<'a> {
-    fn new(nodes: &'a [Node], lost: &BTreeSet<String>, stay: bool, pods: &'a [NodePod], volumes: Volumes) -> Self {
-        let is_lost = |node: &&Node| node.metadata.name.as_ref().is_some_and(|name| lost.contains(name));
-        let place = |node: &'a Node| {
-            let is_here = |found: &&NodePod| found.target.node == node.metadata.name;
-            let pods: Vec<&Pod> = pods.iter().filter(is_here).map(|found| &found.pod).collect();
-            let mut free = Amounts::of_node(node);
-            for pod in &pods {
-                free.take(&Amounts::of_pod(pod));
+impl Left {
+    fn new(nodes: &[Node], lost: &BTreeSet<String>, stay: bool, pods: &[NodePod], volumes: Volumes) -> Self {
+        let (mut places, mut serving) = (Places::default(), BTreeSet::new());
+        for node in nodes {
+            let name = node.metadata.name.clone().unwrap_or_default();
+            let is_lost = lost.contains(&name);
+            let serves = !is_lost && is_ready(node) && is_schedulable(node);
+            if serves || (is_lost && stay) {
+                places.put(&Arc::new(node.clone()));
             }
-            Place { node, free, pods }
-        };
-        let serves = |node: &&Node| !is_lost(node) && is_ready(node) && is_schedulable(node);
-        Self {
-            places: nodes.iter().filter(serves).map(place).collect(),
-            shadows: nodes.iter().filter(is_lost).filter(|_| stay).collect(),
-            volumes,
-            stay,
+            if serves {
+                serving.insert(name);
+            }
         }
+        for found in pods {
+            if let Some(node) = found.target.node.as_ref().filter(|node| serving.contains(*node)) {
+                places.stand(node, &Arc::new(found.pod.clone()));
+            }
+        }
+        Self { places, serving, volumes, stay }
     }
 
     /// Finds each pod a place, those that matter and ask most first, and answers which find none.
-    fn strand<'b: 'a>(&mut self, displaced: &'b [NodePod]) -> Vec<(&'b NodePod, Why)> {
+    fn strand<'b>(&mut self, displaced: &'b [NodePod]) -> Vec<(&'b NodePod, Why)> {
         let mut order: Vec<(&NodePod, Amounts)> =
             displaced.iter().map(|found| (found, Amounts::of_pod(&found.pod))).collect();
         order.sort_by_key(|(found, asked)| {
@@ -187,117 +220,33 @@ impl<'a> Left<'a> {
             (std::cmp::Reverse((priority, asked.get("cpu"), asked.get("memory"))), found.target.clone())
         });
         let mut stranded = Vec::new();
-        for (found, asked) in order {
-            match self.place(found, &asked) {
-                Ok(place) => {
-                    self.places[place].free.take(&asked);
-                    self.places[place].pods.push(&found.pod);
-                }
+        for (found, _) in order {
+            match self.place(found) {
+                Ok(node) => drop(self.places.stand(&node, &Arc::new(found.pod.clone()))),
                 Err(why) => stranded.push((found, why)),
             }
         }
         stranded
     }
 
-    /// The place that a pod finds, or the rule that left none.
-    fn place(&self, found: &NodePod, asked: &Amounts) -> Result<usize, Why> {
-        let pod = &found.pod;
+    /// The node that a pod finds, or the rule that left none.
+    fn place(&self, found: &NodePod) -> Result<String, Why> {
         let owner = found.target.owner.as_deref().ok_or(Why::Bare)?;
         if self.stay && owner.starts_with("statefulset/") {
             return Err(Why::Held);
         }
-        let mut open: Vec<usize> = (0..self.places.len()).collect();
-        let keep = |open: &mut Vec<usize>, why: Why, rule: &dyn Fn(&Place<'_>) -> bool| {
-            open.retain(|&place| rule(&self.places[place]));
-            if open.is_empty() { Err(why) } else { Ok(()) }
-        };
-        for volume in self.volumes.of_pod(pod) {
-            keep(&mut open, Why::Volume(volume.metadata.name.clone().unwrap_or_default()), &|place| {
-                reaches(volume, place.node)
-            })?;
-        }
-        keep(&mut open, Why::Unwanted, &|place| is_wanted(pod, place.node))?;
-        keep(&mut open, Why::Taints, &|place| is_tolerated(pod, place.node))?;
-        let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-        let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
-        for term in
-            near.iter().flat_map(|near| near.required_during_scheduling_ignored_during_execution.iter().flatten())
-        {
-            let like = Like::of_term(term, pod);
-            let domains = self.domains(&term.topology_key, &like);
-            // The first of its kind may be anywhere.
-            if !domains.is_empty() || !like.takes(pod) {
-                let within =
-                    |place: &Place<'_>| label(place.node, &term.topology_key).is_some_and(|it| domains.contains(it));
-                keep(&mut open, Why::Affinity(term.topology_key.clone()), &within)?;
+        let fit = self.places.fit(&found.pod, self.volumes.of_pod(&found.pod));
+        let (mut open, mut unfits) = (Vec::new(), Vec::new());
+        for place in self.serving.iter().filter_map(|node| self.places.get(node)) {
+            match fit.unfits(place).min_by_key(rank) {
+                None => open.push(place),
+                Some(unfit) => unfits.push(unfit),
             }
         }
-        let apart = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
-        for term in
-            apart.iter().flat_map(|apart| apart.required_during_scheduling_ignored_during_execution.iter().flatten())
-        {
-            let domains = self.domains(&term.topology_key, &Like::of_term(term, pod));
-            let without =
-                |place: &Place<'_>| label(place.node, &term.topology_key).is_none_or(|it| !domains.contains(it));
-            keep(&mut open, Why::AntiAffinity(term.topology_key.clone()), &without)?;
-        }
-        for rule in pod.spec.iter().flat_map(|spec| spec.topology_spread_constraints.iter().flatten()) {
-            if rule.when_unsatisfiable == "DoNotSchedule" {
-                let why = Why::Spread(rule.topology_key.clone(), rule.max_skew);
-                let counts = self.spread(rule, pod);
-                keep(&mut open, why, &|place| counts.allows(rule, place.node))?;
-            }
-        }
-        let lacking: BTreeSet<&str> = open.iter().flat_map(|&place| self.places[place].free.lacks(asked)).collect();
-        let lacking = lacking.into_iter().collect::<Vec<_>>().join(" or ");
-        keep(&mut open, Why::Capacity(lacking), &|place| place.free.lacks(asked).next().is_none())?;
         // Where there is most room for the next one too.
-        let room = |&place: &usize| (self.places[place].free.get("cpu"), self.places[place].free.get("memory"));
-        open.into_iter().max_by_key(room).ok_or(Why::Unwanted)
-    }
-
-    /// The domains in which there is such a pod.
-    fn domains(&self, key: &str, like: &Like) -> BTreeSet<&str> {
-        let has = |place: &&Place<'_>| place.pods.iter().any(|pod| like.takes(pod));
-        self.places.iter().filter(has).filter_map(|place| label(place.node, key)).collect()
-    }
-
-    /// How many pods of the kind each domain has.
-    fn spread(&self, rule: &TopologySpreadConstraint, pod: &Pod) -> Counts {
-        let kind = Like::of_spread(rule, pod);
-        let honours = |policy: &Option<String>, default: &str| policy.as_deref().unwrap_or(default) == "Honor";
-        let counts = |node: &Node| {
-            (!honours(&rule.node_affinity_policy, "Honor") || is_wanted(pod, node))
-                && (!honours(&rule.node_taints_policy, "Ignore") || is_tolerated(pod, node))
-        };
-        let mut found = BTreeMap::new();
-        let places = self.places.iter().map(|place| (place.node, place.pods.as_slice()));
-        let shadows = self.shadows.iter().map(|node| (*node, &[] as &[&Pod]));
-        for (node, pods) in places.chain(shadows).filter(|(node, _)| counts(node)) {
-            if let Some(domain) = label(node, &rule.topology_key) {
-                let like = pods.iter().filter(|other| kind.takes(other));
-                *found.entry(domain.to_owned()).or_default() += i32::try_from(like.count()).unwrap_or(i32::MAX);
-            }
-        }
-        Counts { found, own: i32::from(kind.takes(pod)) }
-    }
-}
-
-/// Pods of a kind by domain.
-struct Counts {
-    found: BTreeMap<String, i32>,
-    /// One more where the pod is of the kind itself.
-    own: i32,
-}
-
-impl Counts {
-    fn allows(&self, rule: &TopologySpreadConstraint, node: &Node) -> bool {
-        let Some(here) = label(node, &rule.topology_key).and_then(|domain| self.found.get(domain)) else {
-            return false;
-        };
-        let few = rule.min_domains.is_some_and(|least| self.found.len() < usize::try_from(least).unwrap_or_default());
-        let least = if few { 0 } else { self.found.values().min().copied().unwrap_or_default() };
-        here + self.own - least <= rule.max_skew
+        let room = |place: &&Place| (place.free.get("cpu"), place.free.get("memory"));
+        let best = open.into_iter().max_by_key(room);
+        best.map(|place| place.name().to_owned()).ok_or_else(|| why(&unfits))
     }
 }
 

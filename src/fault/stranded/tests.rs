@@ -161,3 +161,20 @@ fn selectors_and_taints_leave_no_node() {
     let found = predicted_of(&nodes, false, web, Volumes::default());
     assert!(found[0].ends_with("has a taint that it does not tolerate"), "{found:?}");
 }
+
+#[test]
+fn a_pod_that_stands_keeps_others_away_by_its_anti_affinity_and_its_ports() {
+    let apart = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+        {"topologyKey": ZONE, "labelSelector": like()},
+    ]}}});
+    let standing = |more: &Value| vec![pod("b", "n2", "", "1", more), pod("c", "n3", "", "1", more)];
+    let mut pods = standing(&apart);
+    pods.push(pod("w", "n1", "ReplicaSet/web", "1", &json!({})));
+    let found = predicted(false, pods);
+    assert!(found[0].ends_with("every node that is left has a pod whose anti-affinity rules it out"), "{found:?}");
+    let port = json!({"containers": [{"name": "c", "ports": [{"containerPort": 80, "hostPort": 80}]}]});
+    let mut pods = standing(&port);
+    pods.push(pod("w", "n1", "ReplicaSet/web", "1", &port));
+    let found = predicted(false, pods);
+    assert!(found[0].ends_with("another pod has a host port that it wants"), "{found:?}");
+}

@@ -6,6 +6,7 @@ use crate::record::{Change, Event, Injection, Judgement, Phase, RunVerdict, Undo
 use crate::report::format::{self, count, duration, instant, percent, plural, plural_of};
 use crate::report::model::{Report, StepReport, TargetReport};
 use crate::report::words;
+use crate::scalar::EngineKind;
 
 /// Most lines of the timeline: a reader who needs more reads `events.jsonl`.
 const LINES: usize = 600;
@@ -50,8 +51,11 @@ pub(super) fn banner(out: &mut String, report: &Report) {
     if matches!(report.verdict, None | Some(RunVerdict::UndoIncomplete)) {
         put!(out, "<pre>{}</pre>\n", Esc(&report.recover_command()));
     }
-    let by =
-        if report.engine.is_native() { String::new() } else { format!(" · measured by the engine {}", report.engine) };
+    let by = match report.engine {
+        EngineKind::Native => String::new(),
+        EngineKind::Lab => " · <b>a rehearsal: no real cluster was touched</b>".to_owned(),
+        EngineKind::Reqwest => format!(" · measured by the engine {}", report.engine),
+    };
     let started = report.started.map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();
     put!(
         out,

@@ -1,39 +1,84 @@
 //! The scheduler's rules on which node a pod may run, as it words them itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, Pod, PodAffinityTerm, Taint, Toleration,
-    TopologySpreadConstraint,
+    Container, Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PersistentVolume, Pod, Taint, Toleration,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use kube::core::{Selector as Labels, SelectorExt as _};
-
-use super::super::nodes::label;
 
 /// The label that every node has of itself.
 const NAME: &str = "metadata.name";
+/// The taint of a node that is cordoned.
+pub(crate) const CORDONED: &str = "node.kubernetes.io/unschedulable";
+/// Every address of a node.
+const EVERY: &str = "0.0.0.0";
+
+/// The value of a node's label.
+pub(crate) fn label<'a>(node: &'a Node, key: &str) -> Option<&'a str> {
+    node.metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
 
 /// Whether the pod's own node selector and required node affinity take the node.
-pub(super) fn is_wanted(pod: &Pod, node: &Node) -> bool {
+pub(crate) fn is_wanted(pod: &Pod, node: &Node) -> bool {
     let Some(spec) = &pod.spec else { return true };
     let selected = spec.node_selector.iter().flatten().all(|(key, value)| label(node, key) == Some(value));
-    let affinity = spec.affinity.as_ref().and_then(|affinity| affinity.node_affinity.as_ref());
-    let required = affinity.and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| any(&required.node_selector_terms, node))
+    selected && required(pod).is_none_or(|required| any(&required.node_selector_terms, node))
+}
+
+fn required(pod: &Pod) -> Option<&NodeSelector> {
+    let affinity = pod.spec.as_ref()?.affinity.as_ref()?.node_affinity.as_ref()?;
+    affinity.required_during_scheduling_ignored_during_execution.as_ref()
+}
+
+/// The nodes that its affinity names, where it does not take others: so it is with the pods of a `DaemonSet`.
+pub(super) fn named(pod: &Pod) -> Option<BTreeSet<&str>> {
+    let mut names = BTreeSet::new();
+    for term in &required(pod)?.node_selector_terms {
+        let rules = term.match_fields.iter().flatten().filter(|rule| rule.key == NAME && rule.operator == "In");
+        let listed = rules.map(|rule| rule.values.iter().flatten().map(String::as_str).collect::<BTreeSet<_>>());
+        names.extend(listed.reduce(|some, others| some.intersection(&others).copied().collect())?);
+    }
+    Some(names)
+}
+
+/// How much its preferences speak for the node.
+pub(super) fn preferred(pod: &Pod, node: &Node) -> i32 {
+    let affinity = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref()?.node_affinity.as_ref());
+    let terms = affinity.and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
+    terms.into_iter().flatten().filter(|term| takes(&term.preference, node)).map(|term| term.weight).sum()
+}
+
+fn tolerations(pod: &Pod) -> impl Iterator<Item = &Toleration> {
+    pod.spec.iter().filter_map(|spec| spec.tolerations.as_ref()).flatten()
+}
+
+/// The taints of a node.
+pub(crate) fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.iter().filter_map(|spec| spec.taints.as_ref()).flatten()
 }
 
 /// Whether every taint that keeps pods away is tolerated.
-pub(super) fn is_tolerated(pod: &Pod, node: &Node) -> bool {
-    let tolerations: Vec<&Toleration> =
-        pod.spec.iter().filter_map(|spec| spec.tolerations.as_ref()).flatten().collect();
-    let taints = node.spec.iter().filter_map(|spec| spec.taints.as_ref()).flatten();
-    taints
+pub(crate) fn is_tolerated(pod: &Pod, node: &Node) -> bool {
+    taints(node)
         .filter(|taint| matches!(taint.effect.as_str(), "NoSchedule" | "NoExecute"))
-        .all(|taint| tolerations.iter().any(|toleration| tolerates(toleration, taint)))
+        .all(|taint| tolerations(pod).any(|toleration| tolerates(toleration, taint)))
 }
 
-fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
+/// How many taints that it does not tolerate ask for its staying away.
+pub(super) fn disliked(pod: &Pod, node: &Node) -> usize {
+    let soft = taints(node).filter(|taint| taint.effect == "PreferNoSchedule");
+    soft.filter(|taint| !tolerations(pod).any(|toleration| tolerates(toleration, taint))).count()
+}
+
+/// Whether the node is cordoned, and the pod does not care.
+pub(super) fn is_cordoned(pod: &Pod, node: &Node) -> bool {
+    let cordon = || Taint { key: CORDONED.to_owned(), effect: "NoSchedule".to_owned(), ..Taint::default() };
+    node.spec.as_ref().is_some_and(|spec| spec.unschedulable == Some(true))
+        && !tolerations(pod).any(|toleration| tolerates(toleration, &cordon()))
+}
+
+/// Whether a toleration is one of this taint.
+pub(crate) fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
     let empty = |text: &Option<String>| text.as_ref().is_none_or(String::is_empty);
     let effect = empty(&toleration.effect) || toleration.effect.as_ref() == Some(&taint.effect);
     let key = empty(&toleration.key) || toleration.key.as_ref() == Some(&taint.key);
@@ -46,7 +91,7 @@ fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 /// Whether a volume can be used from the node.
-pub(super) fn reaches(volume: &PersistentVolume, node: &Node) -> bool {
+pub(crate) fn reaches(volume: &PersistentVolume, node: &Node) -> bool {
     let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
     affinity
         .and_then(|affinity| affinity.required.as_ref())
@@ -54,14 +99,50 @@ pub(super) fn reaches(volume: &PersistentVolume, node: &Node) -> bool {
 }
 
 fn any(terms: &[NodeSelectorTerm], node: &Node) -> bool {
-    terms.iter().any(|term| {
-        let (labels, fields) = (term.match_expressions.iter().flatten(), term.match_fields.iter().flatten());
-        // A term that says nothing takes nothing.
-        let says = labels.clone().next().is_some() || fields.clone().next().is_some();
-        let name = node.metadata.name.as_deref();
-        says && labels.clone().all(|rule| meets(rule, label(node, &rule.key)))
-            && fields.clone().all(|rule| rule.key == NAME && meets(rule, name))
-    })
+    terms.iter().any(|term| takes(term, node))
+}
+
+fn takes(term: &NodeSelectorTerm, node: &Node) -> bool {
+    let (labels, fields) = (term.match_expressions.iter().flatten(), term.match_fields.iter().flatten());
+    // A term that says nothing takes nothing.
+    let says = labels.clone().next().is_some() || fields.clone().next().is_some();
+    let name = node.metadata.name.as_deref();
+    says && labels.clone().all(|rule| meets(rule, label(node, &rule.key)))
+        && fields.clone().all(|rule| rule.key == NAME && meets(rule, name))
+}
+
+/// A port of its node that a pod takes: protocol, address and number.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HostPort {
+    protocol: String,
+    address: String,
+    number: i32,
+}
+
+impl HostPort {
+    /// The ports that a pod takes as long as it stands.
+    pub(super) fn of_pod(pod: &Pod) -> Vec<Self> {
+        let Some(spec) = &pod.spec else { return Vec::new() };
+        let stays = |container: &&Container| container.restart_policy.as_deref() == Some("Always");
+        let along = spec.init_containers.iter().flatten().filter(stays);
+        let ports = spec.containers.iter().chain(along).flat_map(|container| container.ports.iter().flatten());
+        let host = spec.host_network == Some(true);
+        ports
+            .filter_map(|port| {
+                let number =
+                    port.host_port.filter(|number| *number > 0).or_else(|| host.then_some(port.container_port))?;
+                let text =
+                    |text: &Option<String>, or: &str| text.clone().filter(|t| !t.is_empty()).unwrap_or(or.to_owned());
+                Some(Self { protocol: text(&port.protocol, "TCP"), address: text(&port.host_ip, EVERY), number })
+            })
+            .collect()
+    }
+
+    /// Whether not both can be had.
+    pub(super) fn collides(&self, other: &Self) -> bool {
+        let address = self.address == other.address || self.address == EVERY || other.address == EVERY;
+        self.number == other.number && self.protocol == other.protocol && address
+    }
 }
 
 fn meets(rule: &NodeSelectorRequirement, value: Option<&str>) -> bool {
@@ -80,58 +161,6 @@ fn meets(rule: &NodeSelectorRequirement, value: Option<&str>) -> bool {
         "Lt" => compared(|a, b| a < b),
         _ => false,
     }
-}
-
-/// Which pods a rule of a pod's is about.
-pub(super) struct Like {
-    /// `None`: no pod.
-    selector: Option<Labels>,
-    /// `None`: of all namespaces.
-    namespaces: Option<BTreeSet<String>>,
-}
-
-impl Like {
-    /// The pods of its own namespace that a selector takes, and that have its own values of these labels.
-    pub(super) fn of_spread(rule: &TopologySpreadConstraint, pod: &Pod) -> Self {
-        let keys = rule.match_label_keys.as_deref();
-        Self { selector: with_keys(rule.label_selector.as_ref(), keys, pod), namespaces: Some(own(pod)) }
-    }
-
-    /// The pods that a term of its affinity means. A term that chooses namespaces by their labels is taken to mean none more: what
-    /// labels they have is not known here.
-    pub(super) fn of_term(term: &PodAffinityTerm, pod: &Pod) -> Self {
-        let keys = term.match_label_keys.as_deref();
-        let named: BTreeSet<String> = term.namespaces.iter().flatten().cloned().collect();
-        let namespaces = match &term.namespace_selector {
-            Some(all) if *all == LabelSelector::default() => None,
-            None if named.is_empty() => Some(own(pod)),
-            _ => Some(named),
-        };
-        Self { selector: with_keys(term.label_selector.as_ref(), keys, pod), namespaces }
-    }
-
-    pub(super) fn takes(&self, pod: &Pod) -> bool {
-        let (namespace, none) = (pod.metadata.namespace.as_ref(), BTreeMap::new());
-        let known = self.namespaces.as_ref().is_none_or(|all| namespace.is_some_and(|name| all.contains(name)));
-        let labels = pod.metadata.labels.as_ref().unwrap_or(&none);
-        known && self.selector.as_ref().is_some_and(|selector| selector.matches(labels))
-    }
-}
-
-fn own(pod: &Pod) -> BTreeSet<String> {
-    pod.metadata.namespace.iter().cloned().collect()
-}
-
-fn with_keys(selector: Option<&LabelSelector>, keys: Option<&[String]>, pod: &Pod) -> Option<Labels> {
-    let mut selector = selector?.clone();
-    let labels = pod.metadata.labels.as_ref();
-    for key in keys.into_iter().flatten() {
-        if let Some(value) = labels.and_then(|labels| labels.get(key)) {
-            selector.match_labels.get_or_insert_default().insert(key.clone(), value.clone());
-        }
-    }
-    // The API has validated it.
-    Labels::try_from(selector).ok()
 }
 
 #[cfg(test)]

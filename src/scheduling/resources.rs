@@ -6,11 +6,13 @@ use k8s_openapi::api::core::v1::{Container, Node, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 /// The place that every pod takes, whatever it asks for.
-const PODS: &str = "pods";
+pub(super) const PODS: &str = "pods";
+/// What a container that asks for nothing is taken to use where nodes are compared.
+const USUAL: [(&str, i128); 2] = [("cpu", 100), ("memory", 1000 * (200 << 20))];
 
 /// Amounts by resource, in thousandths: a CPU has a thousand, a byte too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Amounts(BTreeMap<String, i128>);
+pub(crate) struct Amounts(BTreeMap<String, i128>);
 
 impl Amounts {
     fn of(quantities: Option<&BTreeMap<String, Quantity>>) -> Self {
@@ -19,16 +21,32 @@ impl Amounts {
     }
 
     /// What a node lends to pods.
-    pub(super) fn of_node(node: &Node) -> Self {
+    pub(crate) fn of_node(node: &Node) -> Self {
         Self::of(node.status.as_ref().and_then(|status| status.allocatable.as_ref()))
     }
 
     /// What the scheduler sets aside for a pod: its containers together, or the largest of those that run before them, beside what runs
     /// along from the start; and what the pod says of itself, which replaces that.
-    pub(super) fn of_pod(pod: &Pod) -> Self {
-        let asked = |container: &Container| {
-            Self::of(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
-        };
+    pub(crate) fn of_pod(pod: &Pod) -> Self {
+        Self::asked(pod, &Self::of_container)
+    }
+
+    /// The same where a container that asks for no CPU or memory is taken to use a little, so that not all of them go to one node.
+    pub(super) fn usual_of_pod(pod: &Pod) -> Self {
+        Self::asked(pod, &|container| {
+            let mut asked = Self::of_container(container);
+            for (name, amount) in USUAL {
+                asked.0.entry(name.to_owned()).or_insert(amount);
+            }
+            asked
+        })
+    }
+
+    fn of_container(container: &Container) -> Self {
+        Self::of(container.resources.as_ref().and_then(|resources| resources.requests.as_ref()))
+    }
+
+    fn asked(pod: &Pod, asked: &dyn Fn(&Container) -> Self) -> Self {
         let Some(spec) = &pod.spec else { return Self::default() };
         let (mut along, mut first) = (Self::default(), Self::default());
         for container in spec.init_containers.iter().flatten() {
@@ -50,7 +68,7 @@ impl Amounts {
         along
     }
 
-    fn add(&mut self, more: &Self) {
+    pub(super) fn add(&mut self, more: &Self) {
         for (name, amount) in &more.0 {
             *self.0.entry(name.clone()).or_default() += amount;
         }
@@ -63,22 +81,21 @@ impl Amounts {
         }
     }
 
-    pub(super) fn take(&mut self, less: &Self) {
+    pub(crate) fn take(&mut self, less: &Self) {
         for (name, amount) in &less.0 {
             *self.0.entry(name.clone()).or_default() -= amount;
         }
     }
 
     /// What of `asked` there is not: names and what is asked.
-    pub(super) fn lacks<'a>(&self, asked: &'a Self) -> impl Iterator<Item = &'a str> {
-        let have = self.0.clone();
-        asked.0.iter().filter_map(move |(name, amount)| {
-            let lacking = *amount > 0 && have.get(name).copied().unwrap_or_default() < *amount;
+    pub(crate) fn lacks<'a>(&'a self, asked: &'a Self) -> impl Iterator<Item = &'a str> {
+        asked.0.iter().filter_map(|(name, amount)| {
+            let lacking = *amount > 0 && self.get(name) < *amount;
             lacking.then_some(name.as_str())
         })
     }
 
-    pub(super) fn get(&self, name: &str) -> i128 {
+    pub(crate) fn get(&self, name: &str) -> i128 {
         self.0.get(name).copied().unwrap_or_default()
     }
 }

@@ -1,0 +1,95 @@
+//! `lab serve`: the embedded cluster on real sockets, in real time.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use tokio::net::TcpListener;
+
+use super::World;
+use super::rehearse::Furniture;
+use crate::lab::Lab;
+use crate::record::Exit;
+use crate::run::signals;
+use crate::term::Terminal;
+
+/// `squall lab`.
+#[derive(Debug, Args)]
+pub(super) struct LabVerb {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Serve it on loopback addresses, for kubectl and its kin, until Ctrl-C
+    Serve(Serve),
+}
+
+/// `squall lab serve`.
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    furniture: Furniture,
+    /// Seed of every random choice of the lab
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Port of the API on 127.0.0.1; a free one when left out
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    port: u16,
+    /// Where to write the kubeconfig; overwritten if it is there
+    #[arg(long, default_value = "lab.kubeconfig", value_name = "PATH")]
+    kubeconfig_out: PathBuf,
+}
+
+impl LabVerb {
+    /// Serves until a signal.
+    pub(super) async fn run(&self, term: &mut Terminal, world: &World) -> Exit {
+        let Verb::Serve(serve) = &self.verb;
+        serve.run(term, world).await
+    }
+}
+
+impl Serve {
+    async fn run(&self, term: &mut Terminal, world: &World) -> Exit {
+        let manifests = match self.furniture.manifests(term) {
+            Ok(manifests) => manifests,
+            Err(exit) => return exit,
+        };
+        let listener = match TcpListener::bind(("127.0.0.1", self.port)).await {
+            Ok(listener) => listener,
+            Err(e) => return term.refused(&format!("can't listen on port {}: {e}", self.port), None),
+        };
+        let at = match listener.local_addr() {
+            Ok(at) => at,
+            Err(e) => return term.errored(&e.to_string()),
+        };
+        if let Err(e) = write_file(&self.kubeconfig_out, &Lab::kubeconfig(at)) {
+            let text = format!("can't write the kubeconfig {}: {e}", self.kubeconfig_out.display());
+            return term.refused(&text, Some("name another place with `--kubeconfig-out`"));
+        }
+        let lab = Lab::new(&self.furniture.shape(self.seed, (world.wall)()));
+        for (name, text) in &manifests {
+            if let Err(e) = lab.apply(text).await {
+                return term.usage(&format!("{name}: {e}"), None);
+            }
+        }
+        term.say(&format!("the lab's API listens on http://{at}, in real time; Ctrl-C ends it and forgets everything"));
+        term.say(&format!("  export KUBECONFIG={}", self.kubeconfig_out.display()));
+        let mut signals = signals::listen();
+        let told = |listening: crate::lab::Listening| {
+            term.say(&format!("  {:28} http://{}/", listening.service, listening.at));
+        };
+        tokio::select! {
+            () = lab.serve(listener, told) => {}
+            _ = signals.recv() => {}
+        }
+        Exit::Passed
+    }
+}
+
+fn write_file(path: &Path, text: &str) -> std::io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(path, text)
+}

@@ -1,0 +1,248 @@
+//! `rehearse`: experiments on the embedded cluster, in its own time.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use clap::Args;
+use tokio::task::LocalSet;
+
+use super::run::{carry_out, experiment_files, load, write_junit};
+use super::{Global, Sets, World};
+use crate::lab::{Lab, Shape};
+use crate::plan::Source;
+use crate::record::Exit;
+use crate::report::{self, Report};
+use crate::run::{self, Request, signals};
+use crate::scalar::{EngineKind, Selector};
+use crate::spec::{Experiment, Loaded};
+use crate::term::{Rehearsed, Terminal};
+
+/// The application of experiments/pod-kill.yaml: what a lab has when nobody says otherwise.
+const SHOP: &str = include_str!("../../deploy/demo.yaml");
+
+/// `squall rehearse`.
+#[derive(Debug, Args)]
+pub(super) struct Rehearse {
+    /// Experiment files, and folders of them
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    #[command(flatten)]
+    furniture: Furniture,
+    /// Only experiments whose labels match, as `kubectl -l` takes it
+    #[arg(long, value_name = "SELECTOR")]
+    select: Option<Selector>,
+    /// Seed of every random choice, the lab's too; a new one each time when left out
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Rehearse so many times, with this seed and those after it, and tell how often it passed; keeps the records of what did not
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
+    /// Write the outcome of all rehearsals as `JUnit` XML
+    #[arg(long, value_name = "PATH")]
+    junit: Option<PathBuf>,
+    /// Folder for the run records
+    #[arg(long, default_value = "reports", value_name = "DIR")]
+    reports: PathBuf,
+    #[command(flatten)]
+    sets: Sets,
+}
+
+/// What a lab is made of.
+#[derive(Debug, Args)]
+pub(super) struct Furniture {
+    /// What runs on the lab: Kubernetes manifests; without any, the shop of `make demo`
+    #[arg(long = "manifest", value_name = "FILE")]
+    manifests: Vec<PathBuf>,
+    /// Nodes of the lab
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    nodes: u16,
+    /// Zones that they lie in
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=26))]
+    zones: u16,
+}
+
+/// The workloads of a lab: where each text came from, and the text.
+pub(super) type Manifests = Vec<(String, String)>;
+
+impl Rehearse {
+    /// Rehearses each experiment, on a cluster of its own.
+    pub(super) async fn run(&self, global: &Global, mut term: Terminal, world: &World) -> Exit {
+        let files = match experiment_files(&self.paths) {
+            Ok(files) => files,
+            Err(e) => return term.usage(&e, None),
+        };
+        let jobs = match load(&files, self.select.as_ref(), &self.sets, EngineKind::Lab, &mut term) {
+            Ok(jobs) => jobs,
+            Err(exit) => return exit,
+        };
+        let manifests = match self.furniture.manifests(&mut term) {
+            Ok(manifests) => manifests,
+            Err(exit) => return exit,
+        };
+        for (source, loaded) in &jobs {
+            if let Some((step, why)) = unrehearsable(&loaded.experiment) {
+                let text = format!("{source}: step `{step}` can't be rehearsed: {why}");
+                return term.refused(&text, Some("`squall faults` says which faults can"));
+            }
+        }
+        let term = Rc::new(RefCell::new(term));
+        let (mut exit, mut reports) = (Exit::Passed, Vec::new());
+        for (source, loaded) in jobs {
+            let rehearsal = Rehearsal { verb: self, source, loaded, manifests: &manifests, global, world };
+            let local = LocalSet::new();
+            let (ended, mut told) = local.run_until(rehearsal.all(&term)).await;
+            exit = exit.worse(ended);
+            reports.append(&mut told);
+            if matches!(ended, Exit::Aborted | Exit::Errored) {
+                // A signal, or our own mistake.
+                break;
+            }
+        }
+        if let Some(path) = &self.junit
+            && let Err(e) = write_junit(path, &reports)
+        {
+            exit = exit.worse(term.borrow_mut().errored(&format!("can't write {}: {e}", path.display())));
+        }
+        exit
+    }
+}
+
+impl Furniture {
+    /// The manifests' texts.
+    pub(super) fn manifests(&self, term: &mut Terminal) -> Result<Manifests, Exit> {
+        if self.manifests.is_empty() {
+            term.note("no `--manifest`: the lab runs the shop of `make demo` (deploy/demo.yaml)");
+            return Ok(vec![("deploy/demo.yaml".to_owned(), SHOP.to_owned())]);
+        }
+        let read = |path: &PathBuf| match std::fs::read_to_string(path) {
+            Ok(text) => Ok((path.display().to_string(), text)),
+            Err(e) => Err(format!("can't read the manifest {}: {e}", path.display())),
+        };
+        self.manifests.iter().map(read).collect::<Result<_, _>>().map_err(|e| term.usage(&e, None))
+    }
+
+    /// The lab with these nodes.
+    pub(super) fn shape(&self, seed: u64, wall: jiff::Timestamp) -> Shape {
+        let manifests = self.manifests.iter().map(|path| format!(" --manifest {}", path.display()));
+        // By its name a report tells the options that make the same lab again.
+        let name = format!("lab --nodes {} --zones {}{}", self.nodes, self.zones, manifests.collect::<String>());
+        Shape { nodes: self.nodes.into(), zones: self.zones.into(), seed, wall, name }
+    }
+}
+
+/// The first step whose fault the lab has no model for, and what it lacks.
+fn unrehearsable(experiment: &Experiment) -> Option<(String, &'static str)> {
+    let why = |step: &crate::spec::Step| {
+        let about = step.fault.about();
+        (!about.unrehearsable.is_empty()).then(|| (step.name.to_string(), about.unrehearsable))
+    };
+    experiment.spec.method.iter().find_map(why)
+}
+
+/// One experiment, to be rehearsed once or many times.
+struct Rehearsal<'a> {
+    verb: &'a Rehearse,
+    source: String,
+    loaded: Loaded,
+    manifests: &'a Manifests,
+    global: &'a Global,
+    world: &'a World,
+}
+
+impl Rehearsal<'_> {
+    async fn all(&self, term: &Rc<RefCell<Terminal>>) -> (Exit, Vec<Report>) {
+        let first = self.verb.seed.unwrap_or_else(rand::random);
+        if self.verb.seeds == 1 {
+            let (exit, report) = Box::pin(self.once(first, term, true)).await;
+            return (exit, report.into_iter().collect());
+        }
+        let (mut exit, mut reports, mut told) = (Exit::Passed, Vec::new(), Rehearsed::default());
+        for number in 0..self.verb.seeds {
+            let seed = first.wrapping_add(u64::from(number));
+            let (ended, report) = Box::pin(self.once(seed, term, false)).await;
+            exit = exit.worse(ended);
+            let Some(report) = report else { return (exit, reports) };
+            told.add(seed, &report);
+            let interrupted = report.aborted.as_ref().is_some_and(|aborted| aborted.by == "signal");
+            reports.push(report);
+            if interrupted {
+                break;
+            }
+        }
+        term.borrow_mut().rehearsed(&told);
+        (exit, reports)
+    }
+
+    /// One rehearsal, from an empty cluster. `shown`: told as it happens; else its record is kept only if it did not pass.
+    async fn once(&self, seed: u64, term: &Rc<RefCell<Terminal>>, shown: bool) -> (Exit, Option<Report>) {
+        let wall = (self.world.wall)();
+        let lab = Lab::new(&self.verb.furniture.shape(seed, wall));
+        if let Err(exit) = self.furnish(&lab, term, shown).await {
+            return (exit, None);
+        }
+        let cluster = lab.cluster();
+        let experiment = &self.loaded.experiment;
+        let source = Source { name: self.source.clone(), sha256: Some(self.loaded.sha256.clone()) };
+        let plan = super::plan::drawn(experiment, source, &cluster, self.global, (seed, false), self.world).await;
+        let plan = match plan {
+            Ok(plan) => plan,
+            Err(e) => return (term.borrow_mut().refused(&e, None), None),
+        };
+        if shown && !term.borrow().wants_json() {
+            term.borrow_mut().plan(&plan);
+        }
+        let run = run::run_id(wall, plan.experiment.as_str(), seed);
+        let request = Request {
+            experiment: experiment.clone(),
+            plan,
+            cluster,
+            reports: self.verb.reports.clone(),
+            run,
+            engine: EngineKind::Lab,
+            instrument: lab.instrument(),
+            guard: None,
+            by: self.world.by.clone(),
+            wall,
+            signals: signals::listen(),
+            refresh: Box::new(|_, _| Ok(())),
+        };
+        if shown { carry_out(request, term).await } else { quietly(request, term).await }
+    }
+
+    /// Applies the manifests and waits until all of it runs.
+    async fn furnish(&self, lab: &Lab, term: &Rc<RefCell<Terminal>>, shown: bool) -> Result<(), Exit> {
+        for (name, text) in self.manifests {
+            let applied = lab.apply(text).await;
+            let applied = applied.map_err(|e| term.borrow_mut().usage(&format!("{name}: {e}"), None))?;
+            if shown && !applied.skipped.is_empty() {
+                let kinds: Vec<_> = applied.skipped.into_iter().collect();
+                term.borrow_mut()
+                    .note(&format!("{name}: left out, as the lab has no model of it: {}", kinds.join(", ")));
+            }
+        }
+        let namespace = lab.ensure_namespace(&self.global.state_namespace).await;
+        namespace.map_err(|e| term.borrow_mut().usage(&e.to_string(), None))?;
+        let hint = "is there room? `--nodes` gives more; docs/lab.md says what the lab models";
+        let settled = lab.settled().await;
+        settled.map_err(|e| term.borrow_mut().refused(&format!("the lab does not come up: {e}"), Some(hint)))
+    }
+}
+
+/// A rehearsal that nobody watches: its record stays only where it did not pass.
+async fn quietly(request: Request, term: &Rc<RefCell<Terminal>>) -> (Exit, Option<Report>) {
+    let failed = |text: String| (term.borrow_mut().errored(&text), None);
+    let ended = match Box::pin(run::run(request, |_| {})).await {
+        Ok(ended) => ended,
+        Err(e) => return failed(format!("the run record can't be written: {e}")),
+    };
+    let kept = if ended.exit == Exit::Passed {
+        std::fs::remove_dir_all(ended.dir.path())
+    } else {
+        report::write_all(&ended.dir, &ended.events)
+    };
+    match kept {
+        Ok(()) => (ended.exit, Some(Report::from_events(&ended.events))),
+        Err(e) => failed(format!("{}: {e}", ended.dir.path().display())),
+    }
+}

@@ -1,0 +1,114 @@
+//! The lab: an embedded cluster on which an experiment is rehearsed before it touches a real one.
+//!
+//! The real client, plan, runner and probe loop work on it; what is modelled lies beyond the HTTP requests that they send:
+//!
+//! ```text
+//!  plan, runner ──▶ kube::Client ──▶ api::Server ──▶ store ◀──▶ controllers, scheduler, kubelets (model)
+//!  probe loop   ──▶ transport    ──▶ network (rules of kube-proxy) ──▶ what runs in the pods
+//! ```
+//! All of it lives in tokio's time: on a paused clock minutes pass in milliseconds. Every random choice comes from one seed. What the model
+//! leaves out, and how far it is to be trusted, is said in docs/lab.md.
+
+mod agenda;
+mod api;
+mod inspect;
+mod manifest;
+mod model;
+mod network;
+mod serve;
+mod settings;
+mod settled;
+mod shape;
+mod store;
+#[cfg(test)]
+mod testing;
+mod weather;
+mod world;
+
+pub use self::manifest::{Applied, ManifestError};
+pub use self::serve::Listening;
+pub use self::settled::Unsettled;
+pub use self::shape::Shape;
+pub use self::weather::{Death, Watched, Weather};
+
+use std::rc::Rc;
+
+use k8s_openapi::api::core::v1::Namespace;
+use tokio::task::AbortHandle;
+
+use self::api::Server;
+use self::network::LabInstrument;
+use self::world::Shared;
+use crate::cluster::Cluster;
+use crate::probe::Instrument;
+use crate::record::ClusterId;
+
+/// The context by which records name the lab.
+const CONTEXT: &str = "lab";
+/// The version of Kubernetes that is modelled.
+const VERSION: &str = "v1.34.0";
+
+/// A running embedded cluster; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    shared: Shared,
+    id: ClusterId,
+    running: AbortHandle,
+}
+
+impl Lab {
+    /// Makes a cluster with nodes, a DNS and its usual namespaces, and lets its time pass with the runtime's.
+    ///
+    /// Needs a tokio runtime around it; on one whose clock is paused, its time passes only while nothing else is to be done.
+    #[must_use]
+    pub fn new(shape: &Shape) -> Self {
+        let shared = Shared::new(shape.seed, shape.wall);
+        shape.build(&shared);
+        let uid = shared.read(|world| {
+            let system = world.store.get::<Namespace>("", "kube-system");
+            system.and_then(|system| system.metadata.uid.clone()).unwrap_or_default()
+        });
+        let id = ClusterId {
+            context: CONTEXT.to_owned(),
+            server: shape.name.clone(),
+            uid,
+            version: VERSION.to_owned(),
+            aws: None,
+        };
+        let running = tokio::spawn(shared.clone().keep_going()).abort_handle();
+        Self { shared, id, running }
+    }
+
+    /// The cluster as the rest of the program knows it: the real client over the modelled API server.
+    #[must_use]
+    pub fn cluster(&self) -> Cluster {
+        Cluster::over(Server::new(self.shared.clone()), self.id.clone())
+    }
+
+    /// Cuts the power of a node: whatever runs on it is gone at once, and nobody is told.
+    pub fn cut_power(&self, node: &str) {
+        self.shared.with(|world| model::cut_power(world, node));
+    }
+
+    /// Gives a node its power back: its kubelet starts what is still bound to it.
+    pub fn restore_power(&self, node: &str) {
+        self.shared.with(|world| model::restore_power(world, node));
+    }
+
+    /// Takes the machine behind a node away for good: the node goes once the cloud's controller has seen that.
+    pub fn remove_machine(&self, node: &str) {
+        self.shared.with(|world| model::remove_machine(world, node));
+    }
+
+    /// What a run on it measures with. Needs a `LocalSet` around it.
+    #[must_use]
+    pub fn instrument(&self) -> Rc<dyn Instrument> {
+        Rc::new(LabInstrument(self.shared.clone()))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.running.abort();
+    }
+}

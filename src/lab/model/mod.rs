@@ -1,0 +1,93 @@
+//! The cluster's parts that act by themselves: controllers, scheduler, kubelets.
+//!
+//! Each part is a file with two functions: `observe` sees every change of every object and puts what concerns it on the agenda;
+//! `reconcile` (of a kubelet: `perform`) looks at one object as it then is, and acts. No part calls another; all they share is the store,
+//! as in a real cluster.
+
+mod budgets;
+mod collector;
+mod daemon_sets;
+mod deployments;
+mod endpoints;
+mod jobs;
+mod kubelet;
+pub(in crate::lab) mod nodes;
+pub(in crate::lab) mod objects;
+mod replica_sets;
+mod scheduler;
+mod stateful_sets;
+#[cfg(test)]
+mod tests;
+
+pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process};
+pub(in crate::lab) use self::nodes::{Nodes, cut_power, remove as remove_machine, restore_power};
+pub(in crate::lab) use self::scheduler::SchedulerMemory;
+
+use super::network;
+use super::store::{Change, ObjectKey};
+use super::world::World;
+
+/// Who looks at objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::lab) enum Controller {
+    Deployments,
+    ReplicaSets,
+    StatefulSets,
+    DaemonSets,
+    Jobs,
+    Budgets,
+    Endpoints,
+    /// Garbage collection of objects whose owners are gone.
+    Collector,
+    Scheduler,
+    /// Heartbeats of nodes, their taints, and what these evict.
+    Nodes,
+    /// kube-proxy.
+    Proxy,
+}
+
+/// Something to be done at its time.
+#[derive(Debug, Clone)]
+pub(in crate::lab) enum Task {
+    /// A controller looks at an object.
+    Reconcile(Controller, ObjectKey),
+    /// A kubelet does something for a pod.
+    Kubelet(Errand),
+}
+
+/// Shows a change to every part.
+pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
+    deployments::observe(world, change);
+    replica_sets::observe(world, change);
+    stateful_sets::observe(world, change);
+    daemon_sets::observe(world, change);
+    jobs::observe(world, change);
+    budgets::observe(world, change);
+    endpoints::observe(world, change);
+    collector::observe(world, change);
+    scheduler::observe(world, change);
+    nodes::observe(world, change);
+    kubelet::observe(world, change);
+    network::observe(world, change);
+}
+
+/// Does a task.
+pub(in crate::lab) fn perform(world: &mut World, task: Task) {
+    let (controller, key) = match task {
+        Task::Reconcile(controller, key) => (controller, key),
+        Task::Kubelet(errand) => return kubelet::perform(world, errand),
+    };
+    match controller {
+        Controller::Deployments => deployments::reconcile(world, &key),
+        Controller::ReplicaSets => replica_sets::reconcile(world, &key),
+        Controller::StatefulSets => stateful_sets::reconcile(world, &key),
+        Controller::DaemonSets => daemon_sets::reconcile(world, &key),
+        Controller::Jobs => jobs::reconcile(world, &key),
+        Controller::Budgets => budgets::reconcile(world, &key),
+        Controller::Endpoints => endpoints::reconcile(world, &key),
+        Controller::Collector => collector::reconcile(world, &key),
+        Controller::Scheduler => scheduler::reconcile(world, &key),
+        Controller::Nodes => nodes::reconcile(world, &key),
+        Controller::Proxy => network::reconcile(world, &key),
+    }
+}

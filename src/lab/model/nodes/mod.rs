@@ -1,0 +1,191 @@
+//! The life of nodes: their power, what the cluster hears of them, and what becomes of the pods of those that are lost.
+//!
+//! Heartbeats are not sent one by one. As long as a node has power it is heard of; when it loses power, its last heartbeat was at some
+//! moment of the period before, and the controllers' timers count from there.
+
+mod evictions;
+mod health;
+mod orphans;
+mod taints;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use self::evictions::Eviction;
+use self::health::Zone;
+use super::{Controller, Task, kubelet};
+use crate::lab::store::{Change, KINDS, ObjectKey};
+use crate::lab::world::World;
+
+/// What the controller looks at beside nodes, by names that no node has. Pods it looks at by their own key.
+const TICK: &str = "";
+const TAINTING: &str = "/tainting";
+const ORPHANS: &str = "/orphans";
+const HEARD: &str = "/heard/";
+
+/// Which nodes have power, and what their controllers remember.
+#[derive(Debug, Default)]
+pub(in crate::lab) struct Nodes {
+    /// Without power, and when they will have been silent for too long.
+    down: BTreeMap<String, Timestamp>,
+    /// Their machines are gone for good.
+    gone: BTreeSet<String>,
+    /// Those that were not ready when they were looked at last.
+    unready: BTreeSet<String>,
+    zones: BTreeMap<(String, String), Zone>,
+    /// Pods that a taint drives away, unless it goes before.
+    evictions: BTreeMap<ObjectKey, Eviction>,
+    /// Nodes that pods are bound to and that are not there, and when their pods go.
+    missing: BTreeMap<String, Timestamp>,
+}
+
+impl Nodes {
+    /// Whether the node has power. One that nobody has heard of has.
+    pub(in crate::lab) fn is_up(&self, node: &str) -> bool {
+        !self.down.contains_key(node)
+    }
+}
+
+/// Takes a node its power: what runs on it is gone, and nobody is told.
+pub(in crate::lab) fn cut_power(world: &mut World, node: &str) {
+    if !world.nodes.is_up(node) {
+        return;
+    }
+    let since_heartbeat = world.up_to(world.settings.heartbeat);
+    // The controller counts from when it saw the heartbeat, at its next look.
+    let seen = tick_from(before(world.wall(), since_heartbeat), world.settings.node_monitor);
+    let lost = tick_from(after(seen, world.settings.node_grace), world.settings.node_monitor);
+    world.nodes.down.insert(node.to_owned(), lost);
+    kubelet::power_changed(world, node);
+    at(world, lost, TICK);
+}
+
+/// Gives a node its power back: its kubelet starts, and says that it is ready.
+pub(in crate::lab) fn restore_power(world: &mut World, node: &str) {
+    if world.nodes.gone.contains(node) || world.nodes.down.remove(node).is_none() {
+        return;
+    }
+    kubelet::power_changed(world, node);
+    world.notice(Controller::Nodes, ObjectKey::new("", format!("{HEARD}{node}")));
+}
+
+/// Takes a node's machine away for good. Once the node is not ready, the cloud's controller sees that, and deletes its object.
+pub(in crate::lab) fn remove(world: &mut World, node: &str) {
+    cut_power(world, node);
+    world.nodes.gone.insert(node.to_owned());
+    let next = next_tick(world, world.settings.node_monitor);
+    at(world, next, TICK);
+}
+
+pub(super) fn observe(world: &mut World, change: &Change) {
+    match KINDS[change.object().kind].kind {
+        "Node" => observe_node(world, change),
+        "Pod" => observe_pod(world, change),
+        _ => {}
+    }
+}
+
+fn observe_node(world: &mut World, change: &Change) {
+    let key = &change.object().key;
+    let (was, now) = (change.was::<Node>(), change.now::<Node>());
+    if was.is_none() {
+        // Only a kubelet with power makes its node.
+        world.nodes.down.remove(&key.name);
+        world.nodes.gone.remove(&key.name);
+        world.nodes.missing.remove(&key.name);
+    }
+    let readiness = |node: &Option<std::sync::Arc<Node>>| node.as_deref().map(|node| ready(node).to_owned());
+    if readiness(&was) != readiness(&now) {
+        let next = next_tick(world, world.settings.node_monitor);
+        at(world, next, TICK);
+    }
+    match now {
+        None => {
+            world.nodes.unready.remove(&key.name);
+            orphans::missed(world, &key.name);
+        }
+        Some(now) => {
+            orphans::watch(world, &now);
+            let conditions = |node: &Node| node.status.as_ref().and_then(|status| status.conditions.clone());
+            if was.is_none_or(|was| was.spec != now.spec || conditions(&was) != conditions(&now)) {
+                world.notice(Controller::Nodes, key.clone());
+            }
+        }
+    }
+}
+
+fn observe_pod(world: &mut World, change: &Change) {
+    let key = &change.object().key;
+    let Some(pod) = change.now::<Pod>() else {
+        world.nodes.evictions.remove(key);
+        return;
+    };
+    let Some(name) = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) else { return };
+    let Some(node) = world.store.get::<Node>("", name) else { return orphans::missed(world, name) };
+    if pod.metadata.deletion_timestamp.is_some() {
+        orphans::watch(world, &node);
+    }
+    let bound = |pod: &Pod| pod.spec.as_ref().map(|spec| (spec.node_name.clone(), spec.tolerations.clone()));
+    if taints::driving(&node).next().is_some() && change.was::<Pod>().is_none_or(|was| bound(&was) != bound(&pod)) {
+        world.notice(Controller::Nodes, key.clone());
+    }
+}
+
+pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
+    if !key.namespace.is_empty() {
+        return evictions::reconcile(world, key);
+    }
+    match key.name.as_str() {
+        TICK => health::tick(world),
+        TAINTING => health::taint(world),
+        ORPHANS => orphans::collect(world),
+        name => {
+            if let Some(node) = name.strip_prefix(HEARD) {
+                health::heard(world, node);
+            } else {
+                taints::keep_away(world, name);
+                evictions::of_node(world, name);
+            }
+        }
+    }
+}
+
+fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {
+    node.status.as_ref()?.conditions.as_ref()?.iter().find(|condition| condition.type_ == kind)
+}
+
+/// `True`, `False` or `Unknown`; empty where its kubelet has not said anything yet.
+fn ready(node: &Node) -> &str {
+    condition(node, "Ready").map_or("", |ready| ready.status.as_str())
+}
+
+/// Has the controller look at something at a time.
+fn at(world: &mut World, time: Timestamp, name: &str) {
+    let after = Duration::try_from(time.duration_since(world.wall())).unwrap_or_default();
+    world.later(after, Task::Reconcile(Controller::Nodes, ObjectKey::new("", name)));
+}
+
+fn after(time: Timestamp, long: Duration) -> Timestamp {
+    time.checked_add(SignedDuration::try_from(long).unwrap_or_default()).unwrap_or(time)
+}
+
+fn before(time: Timestamp, long: Duration) -> Timestamp {
+    time.checked_sub(SignedDuration::try_from(long).unwrap_or_default()).unwrap_or(time)
+}
+
+/// When a controller that looks every so often looks first, from a time on.
+fn tick_from(time: Timestamp, every: Duration) -> Timestamp {
+    let every = i128::try_from(every.as_nanos()).unwrap_or(i128::MAX).max(1);
+    let (ticks, rest) = (time.as_nanosecond().div_euclid(every), time.as_nanosecond().rem_euclid(every));
+    Timestamp::from_nanosecond((ticks + i128::from(rest != 0)) * every).unwrap_or(time)
+}
+
+/// When such a controller looks next.
+fn next_tick(world: &World, every: Duration) -> Timestamp {
+    tick_from(after(world.wall(), Duration::from_nanos(1)), every)
+}

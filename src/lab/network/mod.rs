@@ -1,0 +1,16 @@
+//! The network of the lab: what names resolve to, Services' rules as kube-proxy writes them, and the way of a probe's request.
+//!
+//! Probes are sent from a place of their own inside the cluster's network, which no fault reaches: as from a pod on a node that is not
+//! touched, whose kube-proxy follows the endpoints like any other.
+
+mod instrument;
+mod resolve;
+mod rules;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+pub(in crate::lab) use self::instrument::LabInstrument;
+pub(in crate::lab) use self::rules::{Network, observe, reconcile};
+pub(in crate::lab) use self::transport::{Dialled, dial};

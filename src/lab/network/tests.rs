@@ -1,0 +1,149 @@
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::resolve::Host;
+use super::transport::{Ask, LabTransport};
+use crate::lab::api::defaults;
+use crate::lab::model;
+use crate::lab::store::{ObjectKey, named, number_of};
+use crate::lab::testing::{deployment, lab, pass};
+use crate::lab::world::Shared;
+use crate::probe::{Answer, Class, Exchange, Slot, StreamKind, Transport as _};
+
+const S: Duration = Duration::from_secs(1);
+
+/// Creates an object with the API server's defaults.
+fn make(lab: &Shared, mut object: Value) {
+    let kind = named(object["apiVersion"].as_str().unwrap(), object["kind"].as_str().unwrap()).unwrap();
+    lab.with(|world| {
+        defaults::apply(world, kind, &mut object);
+        let wall = world.wall();
+        world.store.create(kind, object, wall).unwrap();
+    });
+}
+
+/// Three replicas behind the Service `web`, whose pods carry these annotations; all of them ready.
+async fn shop(replicas: i32, annotations: Value) -> Shared {
+    let lab = lab();
+    let mut web = deployment(replicas);
+    web["spec"]["template"]["metadata"]["annotations"] = annotations;
+    make(&lab, web);
+    make(
+        &lab,
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}),
+    );
+    pass(30 * S).await;
+    lab
+}
+
+fn transport(lab: &Shared, stream: StreamKind) -> LabTransport {
+    let host = Host::Service(ObjectKey::new("shop", "web"));
+    LabTransport::new(lab.clone(), Rc::new(Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) }), stream)
+}
+
+async fn send(transport: &LabTransport) -> Exchange {
+    let planned = Instant::now();
+    transport.clone().send(Slot { number: 0, planned, deadline: planned + S }).await
+}
+
+fn class(exchange: &Exchange) -> Option<Class> {
+    match exchange.answer {
+        Answer::Good => None,
+        Answer::Bad { class, .. } => Some(class),
+        Answer::Local(_) => panic!("the lab runs out of nothing"),
+    }
+}
+
+fn pods(lab: &Shared) -> Vec<std::sync::Arc<Pod>> {
+    lab.read(|world| world.store.list::<Pod>(Some("shop")).collect())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_connection_is_used_again_and_a_fresh_one_never() {
+    let lab = shop(3, json!({"lab.squall.dev/answers-in": "5ms"})).await;
+    let (fresh, kept) = (transport(&lab, StreamKind::Fresh), transport(&lab, StreamKind::KeptAlive));
+    for number in 0..4 {
+        let (one, other) = (send(&fresh).await, send(&kept).await);
+        assert_eq!((class(&one), class(&other)), (None, None));
+        assert_eq!((one.reused, other.reused), (false, number > 0));
+        assert!(other.done - other.sent >= Duration::from_millis(5), "{:?}", other.done - other.sent);
+        assert_eq!(one.remote.unwrap().port(), 80, "a client sees the Service's address");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_service_without_endpoints_refuses_and_one_that_is_not_there_has_no_name() {
+    let lab = shop(0, json!({})).await;
+    assert_eq!(class(&send(&transport(&lab, StreamKind::Fresh)).await), Some(Class::ConnectRefused));
+    lab.with(|world| world.store.remove(number_of::<Service>(), &ObjectKey::new("shop", "web")));
+    pass(2 * S).await;
+    assert_eq!(class(&send(&transport(&lab, StreamKind::Fresh)).await), Some(Class::DnsNxdomain));
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_node_without_power_nothing_comes_back_until_the_deadline() {
+    let lab = shop(1, json!({})).await;
+    let kept = transport(&lab, StreamKind::KeptAlive);
+    assert_eq!(class(&send(&kept).await), None);
+    let node = pods(&lab)[0].spec.as_ref().unwrap().node_name.clone().unwrap();
+    lab.with(|world| model::cut_power(world, &node));
+    let (reused, fresh) = (send(&kept).await, send(&transport(&lab, StreamKind::Fresh)).await);
+    assert_eq!((reused.reused, class(&reused)), (true, Some(Class::ResponseTimeout)));
+    assert_eq!(class(&fresh), Some(Class::ConnectTimeout));
+    assert_eq!(fresh.done - fresh.sent, S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_under_way_when_its_process_ends_is_cut_at_that_instant() {
+    let lab = shop(1, json!({"lab.squall.dev/answers-in": "400ms", "lab.squall.dev/crashes-after": "40s"})).await;
+    let address: SocketAddr =
+        format!("{}:8080", pods(&lab)[0].status.as_ref().unwrap().pod_ip.clone().unwrap()).parse().unwrap();
+    let life = lab.read(|world| world.kubelets.at(address.ip(), address.port()).unwrap().life);
+    let ended = || lab.read(|world| world.kubelets.life(life).unwrap().ended);
+    let mut cut = None;
+    while cut.is_none() {
+        let exchange = send(&transport(&lab, StreamKind::Fresh)).await;
+        match class(&exchange) {
+            None => assert!(ended().is_none_or(|(at, _)| at >= exchange.done), "an answer from the dead"),
+            Some(class) => cut = Some((class, exchange.done)),
+        }
+    }
+    let (class, done) = cut.unwrap();
+    let (at, by_power) = ended().unwrap();
+    assert_eq!((class, by_power), (Class::ResponseClosed, false));
+    assert!(done >= at && done - at < Duration::from_millis(1), "{:?} after the end", done - at);
+}
+
+/// What the lab did is what the probes measure: from the instant at which the only process hangs every request fails, and none before.
+#[tokio::test(start_paused = true)]
+async fn failures_begin_when_the_truth_says() {
+    let lab = shop(1, json!({"lab.squall.dev/hangs-after": "60s"})).await;
+    let address: SocketAddr =
+        format!("{}:8080", pods(&lab)[0].status.as_ref().unwrap().pod_ip.clone().unwrap()).parse().unwrap();
+    let life = lab.read(|world| world.kubelets.at(address.ip(), address.port()).unwrap().life);
+    let hang = || lab.read(|world| world.kubelets.life(life).unwrap().hangs);
+    let (mut last_good, mut first_bad) = (None, None);
+    let slot = Duration::from_millis(10);
+    let mut planned = Instant::now();
+    while first_bad.is_none_or(|bad| planned < bad + 2 * S) {
+        sleep_until(planned).await;
+        let sent = transport(&lab, StreamKind::Fresh).send(Slot { number: 0, planned, deadline: planned + 5 * slot });
+        if class(&sent.await).is_none() {
+            assert!(first_bad.is_none(), "good again though it hangs");
+            last_good = Some(planned);
+        } else if first_bad.is_none() {
+            first_bad = Some(planned);
+        }
+        planned += slot;
+    }
+    let hang = hang().unwrap();
+    let (last_good, first_bad) = (last_good.unwrap(), first_bad.unwrap());
+    assert!(last_good < hang && hang < first_bad + slot, "{:?} {:?}", hang - last_good, first_bad);
+    assert_eq!(first_bad - last_good, slot, "the edge is one slot wide");
+}

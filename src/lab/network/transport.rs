@@ -1,0 +1,272 @@
+//! One probe request in the lab: a look-up, a connection through the Service's rules, and the answer of what runs behind them.
+//!
+//! Every instant is computed, none is read from a timer: tokio's paused clock moves in steps of a millisecond, and a request may take less.
+//! What a request meets is what there is at its instant; what ends while it waits is seen when it would have been answered, and dated
+//! when it happened.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::resolve::Host;
+use crate::lab::model::Process;
+use crate::lab::world::{Shared, World};
+use crate::probe::{Answer, Class, Exchange, Slot, Step, Steps, StreamKind, Transport};
+
+/// How long a look-up in the cluster's DNS takes, beside the way there and back.
+const LOOK_UP: Duration = Duration::from_micros(200);
+/// What a TLS handshake costs both ends, beside its two round trips.
+const HANDSHAKE: Duration = Duration::from_millis(2);
+/// Idle connections that a stream keeps at most.
+const KEPT_MAX: usize = 64;
+
+/// What all streams of a probe have in common.
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub host: Host,
+    pub port: u16,
+    pub tls: bool,
+    /// The wanted statuses; any success when empty. Without an HTTP answer, of a TCP probe: `None`.
+    pub statuses: Option<Vec<u16>>,
+}
+
+/// An open connection, to one life of one process.
+#[derive(Debug, Clone, Copy)]
+struct Connection {
+    life: u64,
+    remote: SocketAddr,
+    requests: u32,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub(super) struct LabTransport {
+    shared: Shared,
+    ask: Rc<Ask>,
+    stream: StreamKind,
+    idle: Rc<RefCell<Vec<Connection>>>,
+    turn: Rc<Cell<usize>>,
+}
+
+/// What a connection came to.
+pub(in crate::lab) enum Dialled {
+    /// It is open, to a process by its life.
+    Open { life: u64, remote: SocketAddr },
+    /// It is refused.
+    Failed { class: Class, remote: SocketAddr },
+    /// Packets vanish: nothing comes back until the deadline.
+    Silent { remote: SocketAddr },
+}
+
+/// A request on its way: its times so far.
+struct Way {
+    slot: Slot,
+    at: Instant,
+    steps: Steps,
+    remote: Option<SocketAddr>,
+    reused: bool,
+}
+
+impl Way {
+    fn new(slot: Slot) -> Self {
+        Self { slot, at: slot.planned, steps: Steps::default(), remote: None, reused: false }
+    }
+
+    /// A step begins now, and takes so long.
+    fn step(&mut self, step: Step, takes: Duration) {
+        self.steps.begin(step, self.at - self.slot.planned);
+        self.at += takes;
+    }
+
+    /// Ends with an answer that is known once `at` has come; one that comes after the deadline is the timeout of its step.
+    async fn end(self, answer: Answer, late: Class) -> Exchange {
+        let (done, answer) = if self.at < self.slot.deadline {
+            (self.at, answer)
+        } else {
+            (self.slot.deadline, Answer::Bad { class: late, status: 0 })
+        };
+        sleep_until(done).await;
+        Exchange {
+            sent: self.slot.planned,
+            done,
+            acted: Some(self.slot.planned),
+            answer,
+            reused: self.reused,
+            remote: self.remote,
+            steps: self.steps,
+        }
+    }
+
+    async fn fail(self, class: Class) -> Exchange {
+        let late = match class.step() {
+            Step::Dns => Class::DnsTimeout,
+            Step::Connect => Class::ConnectTimeout,
+            _ => Class::ResponseTimeout,
+        };
+        self.end(Answer::Bad { class, status: 0 }, late).await
+    }
+
+    async fn silence(mut self, class: Class) -> Exchange {
+        self.at = self.slot.deadline;
+        self.end(Answer::Bad { class, status: 0 }, class).await
+    }
+}
+
+impl LabTransport {
+    pub(super) fn new(shared: Shared, ask: Rc<Ask>, stream: StreamKind) -> Self {
+        Self { shared, ask, stream, idle: Rc::default(), turn: Rc::default() }
+    }
+
+    /// An idle connection whose other end is still there. One that was closed is dropped in silence, as a client does that has read the
+    /// end; of one whose other end lost its power nobody knows.
+    fn take_idle(&self, world: &World) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(connection) = idle.pop() {
+            let closed = match world.kubelets.life(connection.life) {
+                Some(process) => process.drains || matches!(process.ended, Some((_, false))),
+                None => true,
+            };
+            if !closed {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    fn keep(&self, connection: Connection) {
+        let mut idle = self.idle.borrow_mut();
+        if connection.requests < self.stream.requests_per_connection() && idle.len() < KEPT_MAX {
+            idle.push(connection);
+        }
+    }
+
+    /// Looks up and connects; the way learns the times.
+    fn connect(&self, world: &mut World, way: &mut Way) -> Result<Dialled, Class> {
+        let round_trip = world.settings.round_trip;
+        let to = if let StreamKind::Endpoint { address, .. } = self.stream {
+            address
+        } else {
+            if matches!(self.ask.host, Host::Service(_)) {
+                way.step(Step::Dns, LOOK_UP + round_trip);
+            }
+            let found = self.ask.host.look_up(world, self.ask.port)?;
+            let turn = self.turn.replace(self.turn.get().wrapping_add(1));
+            let address = turn.checked_rem(found.len()).and_then(|index| found.get(index));
+            SocketAddr::new(*address.ok_or(Class::DnsNodata)?, self.ask.port)
+        };
+        way.remote = Some(to);
+        way.step(Step::Connect, round_trip);
+        Ok(dial(world, to))
+    }
+
+    /// The request over an open connection.
+    async fn ask(&self, mut way: Way, mut connection: Connection) -> Exchange {
+        let (round_trip, process) =
+            self.shared.read(|world| (world.settings.round_trip, world.kubelets.life(connection.life).cloned()));
+        let Some(process) = process else { return way.fail(Class::ResponseReset).await };
+        let asked = way.at + round_trip / 2;
+        way.step(Step::Response, round_trip + process.answers_in);
+        let answered = way.at.min(way.slot.deadline);
+        sleep_until(answered).await;
+        let process = self.shared.read(|world| world.kubelets.life(connection.life).cloned()).unwrap_or(process);
+        if let Some(at) = process.hangs.filter(|at| *at < answered) {
+            // Whoever hangs for good never answers; a request that came before that was answered.
+            if asked >= at || way.at > at {
+                return way.silence(Class::ResponseTimeout).await;
+            }
+        }
+        match process.ended {
+            Some((at, true)) if at < way.at => way.silence(Class::ResponseTimeout).await,
+            Some((at, false)) if at < way.at && !process.drains => {
+                // The kernel that ends a process closes its connections; one that it had taken no request from is reset.
+                way.at = at.max(asked) + round_trip / 2;
+                let class = match (at < asked, way.reused) {
+                    (true, _) => Class::ResponseReset,
+                    (false, true) => Class::ReusedClosed,
+                    (false, false) => Class::ResponseClosed,
+                };
+                way.fail(class).await
+            }
+            _ => {
+                connection.requests += 1;
+                if way.at < way.slot.deadline && !process.drains {
+                    self.keep(connection);
+                }
+                let answer = judge(&self.ask, &process);
+                way.end(answer, Class::ResponseTimeout).await
+            }
+        }
+    }
+}
+
+impl Transport for LabTransport {
+    async fn send(self, slot: Slot) -> Exchange {
+        let mut way = Way::new(slot);
+        if self.stream.requests_per_connection() > 1
+            && let Some(connection) = self.shared.read(|world| self.take_idle(world))
+        {
+            way.reused = true;
+            way.remote = Some(connection.remote);
+            return self.ask(way, connection).await;
+        }
+        let dialled = self.shared.act(|world| self.connect(world, &mut way));
+        let (life, remote) = match dialled {
+            Err(Class::DnsTimeout) => return way.silence(Class::DnsTimeout).await,
+            Err(class) => return way.fail(class).await,
+            Ok(Dialled::Failed { class, remote }) => {
+                way.remote = Some(remote);
+                return way.fail(class).await;
+            }
+            Ok(Dialled::Silent { remote }) => {
+                way.remote = Some(remote);
+                return way.silence(Class::ConnectTimeout).await;
+            }
+            Ok(Dialled::Open { life, remote }) => (life, remote),
+        };
+        if self.ask.tls {
+            let round_trip = self.shared.read(|world| world.settings.round_trip);
+            way.step(Step::Tls, round_trip * 2 + HANDSHAKE);
+        }
+        if self.ask.statuses.is_none() {
+            return way.end(Answer::Good, Class::ConnectTimeout).await;
+        }
+        self.ask(way, Connection { life, remote, requests: 0 }).await
+    }
+}
+
+/// Opens a connection to an address: through a Service's rules where it is one of theirs. The address that is reported is the one that
+/// was dialled, as a client behind kube-proxy sees it.
+pub(in crate::lab) fn dial(world: &mut World, to: SocketAddr) -> Dialled {
+    let backends = world.network.behind(to).map(<[SocketAddr]>::to_vec);
+    let target = match backends {
+        // kube-proxy rejects what has no endpoint; a port that the Service does not have is nobody's.
+        Some(backends) if backends.is_empty() => {
+            return Dialled::Failed { class: Class::ConnectRefused, remote: to };
+        }
+        Some(backends) => backends[world.pick(backends.len())],
+        None if world.network.is_service(to.ip()) => return Dialled::Silent { remote: to },
+        None => to,
+    };
+    match world.kubelets.at(target.ip(), target.port()) {
+        None | Some(Process { ended: Some((_, true)), .. }) => Dialled::Silent { remote: to },
+        Some(process) if process.ended.is_some() || process.listens.is_none() || process.drains => {
+            Dialled::Failed { class: Class::ConnectRefused, remote: to }
+        }
+        Some(process) => Dialled::Open { life: process.life, remote: to },
+    }
+}
+
+/// What the answer of a process is to a probe: nobody knows what its body says, so an application that works is taken to answer as the
+/// experiment expects.
+fn judge(ask: &Ask, process: &Process) -> Answer {
+    let statuses = ask.statuses.as_deref().unwrap_or_default();
+    let wanted = match (process.status, statuses) {
+        (200, _) => true,
+        (status, []) => (200..300).contains(&status),
+        (status, wanted) => wanted.contains(&status),
+    };
+    if wanted { Answer::Good } else { Answer::Bad { class: Class::Status, status: process.status } }
+}

@@ -1,0 +1,67 @@
+//! The lab's figures: how long things take that no manifest says.
+//!
+//! Each is what the real cluster of `tests/testbed` was seen to take, or the default of the component that it stands for, as its comment
+//! says. They are assumptions about *your* cluster: docs/lab.md lists them.
+
+use std::time::Duration;
+
+/// See the module's documentation.
+#[derive(Debug, Clone)]
+pub(in crate::lab) struct Settings {
+    /// From a change to a controller that acts on it: its watch and its queue.
+    pub notice: Duration,
+    /// From the request to the API server's answer.
+    pub answer: Duration,
+    /// From a pod's creation to its binding.
+    pub schedule: Duration,
+    /// From a pod's binding to its first container's process: sandbox, network, the container itself; the image is there.
+    pub start: Duration,
+    /// What else a pod's start may take, at random.
+    pub start_spread: Duration,
+    /// The kubelet's pull of an image that is not on the node.
+    pub pull: Duration,
+    /// From the end of a pod's last container to the pod's deletion from the API: the kubelet's clean-up.
+    pub clean_up: Duration,
+    /// From a change of a container's state to the pod's status.
+    pub status: Duration,
+    /// kube-proxy's `minSyncPeriod`: how long its rules may be behind once they were just written.
+    pub proxy_min_sync: Duration,
+    /// From a change of the endpoints to kube-proxy's rules, where it had been quiet.
+    pub proxy_sync: Duration,
+    /// kubelet: how often a node's lease is renewed (`nodeLeaseDurationSeconds` / 4).
+    pub heartbeat: Duration,
+    /// Controller manager: `--node-monitor-grace-period`.
+    pub node_grace: Duration,
+    /// Controller manager: `--node-monitor-period`.
+    pub node_monitor: Duration,
+    /// How long an application takes from its process' start until it listens, unless its pod says otherwise.
+    pub app_start: Duration,
+    /// How long an application takes to answer.
+    pub app_answer: Duration,
+    /// A round trip between two pods.
+    pub round_trip: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let ms = Duration::from_millis;
+        Self {
+            notice: ms(10),
+            answer: ms(4),
+            schedule: ms(10),
+            start: ms(700),
+            start_spread: ms(600),
+            pull: Duration::from_secs(3),
+            clean_up: ms(200),
+            status: ms(50),
+            proxy_min_sync: Duration::from_secs(1),
+            proxy_sync: ms(20),
+            heartbeat: Duration::from_secs(10),
+            node_grace: Duration::from_secs(50),
+            node_monitor: Duration::from_secs(5),
+            app_start: ms(300),
+            app_answer: Duration::from_micros(400),
+            round_trip: Duration::from_micros(150),
+        }
+    }
+}
