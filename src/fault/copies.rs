@@ -20,6 +20,10 @@ use crate::record::Target;
 const SEEN_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// From one pass over the copies to the next: more than a watch of the controller is behind, unless it stands still.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Passes at most: a controller that copies the note again each time is none that we can wait for.
+const PASSES: u32 = 5;
 
 /// What taking the copies away needs, in the Deployment's namespace.
 pub(super) fn permissions(namespace: &str) -> [Permission; 2] {
@@ -33,27 +37,63 @@ pub(super) fn permissions(namespace: &str) -> [Permission; 2] {
     })
 }
 
+/// What was found of the copies.
+#[derive(Debug, Default)]
+struct Copies {
+    /// One was taken off.
+    taken: bool,
+    /// What stays, in words.
+    kept: Option<String>,
+}
+
 /// Takes the note off the `ReplicaSets` of a Deployment from which it was taken. What stays, in words, where we may not.
-pub(super) async fn remove(cx: &Acting<'_>, target: &Target) -> Result<Option<String>, FaultError> {
+/// `by_generation`: its spec changed with the note, so that its status tells when the controller has seen both.
+pub(super) async fn remove(
+    cx: &Acting<'_>,
+    target: &Target,
+    by_generation: bool,
+) -> Result<Option<String>, FaultError> {
     if target.kind != "deployment" {
         return Ok(None);
     }
     seen(cx, target).await?;
+    let mut copies = pass(cx, target).await?;
+    // Where only the note went, no generation tells that the controller has seen it: it looks at what we just did to a ReplicaSet, and
+    // may do so with an older Deployment in its cache. So another look follows, until one finds nothing.
+    for _ in 1..PASSES {
+        if by_generation || !copies.taken {
+            break;
+        }
+        sleep(AGAIN).await;
+        copies = pass(cx, target).await?;
+    }
+    let returns = || {
+        (copies.taken && !by_generation)
+            .then(|| "a copy of our undo note on a ReplicaSet comes back each time".to_owned())
+    };
+    Ok(copies.kept.or_else(returns))
+}
+
+/// Looks at each `ReplicaSet` of the Deployment once, and takes our note off.
+async fn pass(cx: &Acting<'_>, target: &Target) -> Result<Copies, FaultError> {
     let sets: Api<ReplicaSet> = cx.cluster.api(&target.namespace);
     let mut params = ListParams::default().limit(PAGE);
-    let mut kept = None;
+    let mut copies = Copies::default();
     loop {
         let page = match retried(|| sets.list_metadata(&params)).await {
             Ok(page) => page,
-            Err(e) if is_forbidden(&e) => return Ok(Some("its ReplicaSets may not be listed".to_owned())),
+            Err(e) if is_forbidden(&e) => {
+                copies.kept = Some("its ReplicaSets may not be listed".to_owned());
+                return Ok(copies);
+            }
             Err(e) => return Err(FaultError::api("list the replicasets")(e)),
         };
         for set in page.items.iter().filter(|set| is_of(set, target)) {
-            kept = take_off(cx, target, set).await?.or(kept);
+            take_off(cx, target, set, &mut copies).await?;
         }
         match page.metadata.continue_ {
             Some(token) if !token.is_empty() => params = params.continue_token(&token),
-            _ => return Ok(kept),
+            _ => return Ok(copies),
         }
     }
 }
@@ -89,12 +129,13 @@ async fn take_off(
     cx: &Acting<'_>,
     target: &Target,
     set: &PartialObjectMeta<ReplicaSet>,
-) -> Result<Option<String>, FaultError> {
+    copies: &mut Copies,
+) -> Result<(), FaultError> {
     let name = set.metadata.name.as_deref().unwrap_or_default();
-    let Some(text) = set.metadata.annotations.as_ref().and_then(|all| all.get(NOTE)) else { return Ok(None) };
+    let Some(text) = set.metadata.annotations.as_ref().and_then(|all| all.get(NOTE)) else { return Ok(()) };
     let run: Option<Value> = serde_json::from_str(text).ok();
     if run.and_then(|note| Some(note.get("run")?.as_str()? == cx.run)) != Some(true) {
-        return Ok(None);
+        return Ok(());
     }
     let patch = json!([
         {"op": "test", "path": "/metadata/uid", "value": set.metadata.uid},
@@ -104,10 +145,13 @@ async fn take_off(
     let set_path = format!("/apis/apps/v1/namespaces/{}/replicasets/{name}", target.namespace);
     let kind = "application/json-patch+json";
     match retried(|| write::<Value>(cx.cluster, http::Method::PATCH, &set_path, false, kind, &patch)).await {
-        Ok(_) => Ok(None),
+        Ok(_) => copies.taken = true,
         // Gone, or without our note by now.
-        Err(e) if failed_test(&e) || status_of(&e).is_some_and(|status| status.code == 404) => Ok(None),
-        Err(e) if is_forbidden(&e) => Ok(Some(format!("a copy of our undo note stays on replicaset/{name}"))),
-        Err(e) => Err(FaultError::api(format!("patch replicaset/{name}"))(e)),
+        Err(e) if failed_test(&e) || status_of(&e).is_some_and(|status| status.code == 404) => {}
+        Err(e) if is_forbidden(&e) => {
+            copies.kept = Some(format!("a copy of our undo note stays on replicaset/{name}"));
+        }
+        Err(e) => return Err(FaultError::api(format!("patch replicaset/{name}"))(e)),
     }
+    Ok(())
 }

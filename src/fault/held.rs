@@ -224,7 +224,8 @@ impl Field {
         note: &HeldNote,
     ) -> Result<Undo, FaultError> {
         let outcome = self.give_value_back(cx, target, note).await?;
-        Ok(match copies::remove(cx, target).await? {
+        let by_generation = matches!(outcome, Undo::Undone(_));
+        Ok(match copies::remove(cx, target, by_generation).await? {
             None => outcome,
             Some(kept) => outcome.with(&kept),
         })

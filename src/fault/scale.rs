@@ -314,8 +314,12 @@ mod tests {
         set: Arc<Mutex<Value>>,
         /// Called once, before the first patch is applied: what somebody else does meanwhile.
         meanwhile: Arc<Mutex<Option<Change>>>,
+        /// Called between the injection and the undo.
+        held: Arc<Mutex<Option<Change>>>,
         /// How many answers to patches are lost on their way.
         lost: Arc<Mutex<u32>>,
+        /// How often the controller, behind with its cache, copies the note once more after a patch of the set.
+        stale: Arc<Mutex<u32>>,
     }
 
     impl Server {
@@ -332,7 +336,8 @@ mod tests {
                     [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "uid": "u", "controller": true}],
             }});
             let (object, set) = (Arc::new(Mutex::new(object)), Arc::new(Mutex::new(set)));
-            Self { object, set, meanwhile: Arc::default(), lost: Arc::default() }
+            let (meanwhile, held) = Default::default();
+            Self { object, set, meanwhile, held, lost: Arc::default(), stale: Arc::default() }
         }
 
         fn on_set(&self, method: &http::Method, body: &[u8]) -> Value {
@@ -342,7 +347,13 @@ mod tests {
                     "items": [*set]});
             }
             let patch: json_patch::Patch = serde_json::from_slice(body).unwrap();
+            let before = set["metadata"]["annotations"].clone();
             json_patch::patch(&mut set, &patch).unwrap();
+            let mut stale = self.stale.lock().unwrap();
+            if *stale > 0 {
+                *stale -= 1;
+                set["metadata"]["annotations"] = before;
+            }
             set.clone()
         }
 
@@ -405,6 +416,9 @@ mod tests {
             let fault = scale("deployment/web");
             let note = fault.prepare(&cx, &target).await.unwrap().unwrap();
             let injected = fault.inject(&cx, &target, &note).await;
+            if let Some(change) = self.held.lock().unwrap().take() {
+                change(&mut self.object.lock().unwrap());
+            }
             (injected, Scale::undo(&cx, &target, &note).await.unwrap())
         }
     }
@@ -418,6 +432,20 @@ mod tests {
         assert_eq!(server.object()["metadata"]["annotations"], json!({"team": "shop"}));
         let set = server.set.lock().unwrap().clone();
         assert_eq!(set["metadata"]["annotations"], json!({"team": "shop"}), "the copy of the note is gone too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_comes_back_is_taken_off_again_or_named() {
+        for (stale, gone) in [(1, true), (u32::MAX, false)] {
+            let server = Server::new(json!({"team": "shop"}));
+            *server.stale.lock().unwrap() = stale;
+            *server.held.lock().unwrap() = Some(|object| object["spec"]["replicas"] = json!(5));
+            let (_, undone) = server.run().await;
+            let Undo::Conflict(told) = undone else { panic!("{undone:?}") };
+            let set = server.set.lock().unwrap().clone();
+            assert_eq!(set["metadata"]["annotations"] == json!({"team": "shop"}), gone, "{set}");
+            assert_eq!(told.contains("comes back"), !gone, "{told}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
