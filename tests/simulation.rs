@@ -117,6 +117,7 @@ impl Case {
             experiment: experiment.clone(),
             plan,
             cluster,
+            predicted: None,
             reports: self.reports.path().to_owned(),
             run: run::run_id(wall(), "simulated", self.seed),
             engine: EngineKind::Lab,

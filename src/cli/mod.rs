@@ -3,7 +3,10 @@
 mod document;
 mod lab;
 mod observe;
+#[cfg(test)]
+mod oracle;
 mod plan;
+mod predicted;
 mod recover;
 mod reference;
 mod rehearse;

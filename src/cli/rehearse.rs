@@ -7,6 +7,7 @@ use std::rc::Rc;
 use clap::Args;
 use tokio::task::LocalSet;
 
+use super::predicted::{Prediction, command};
 use super::run::{carry_out, experiment_files, load, write_junit};
 use super::{Global, Sets, World};
 use crate::lab::{Lab, Shape};
@@ -155,7 +156,9 @@ impl Rehearsal<'_> {
         let first = self.verb.seed.unwrap_or_else(rand::random);
         if self.verb.seeds == 1 {
             let (exit, report) = Box::pin(self.once(first, term, true)).await;
-            return (exit, report.into_iter().collect());
+            let reports: Vec<Report> = report.into_iter().collect();
+            self.tell_prediction(&reports, term);
+            return (exit, reports);
         }
         let (mut exit, mut reports, mut told) = (Exit::Passed, Vec::new(), Rehearsed::default());
         for number in 0..self.verb.seeds {
@@ -171,7 +174,22 @@ impl Rehearsal<'_> {
             }
         }
         term.borrow_mut().rehearsed(&told);
+        self.tell_prediction(&reports, term);
         (exit, reports)
+    }
+
+    /// Says how to run the experiment beside what its rehearsals came to. That of many is a file of its own.
+    fn tell_prediction(&self, reports: &[Report], term: &Rc<RefCell<Terminal>>) {
+        let Some(prediction) = Prediction::of(&self.loaded, reports) else { return };
+        let written = match reports {
+            [only] => Ok(self.verb.reports.join(&only.run)),
+            _ => prediction.write(&self.verb.reports),
+        };
+        let text = match written {
+            Ok(path) => format!("beside a real run: {}", command(&self.source, &self.verb.sets, &path)),
+            Err(e) => format!("the prediction is lost: {e}"),
+        };
+        term.borrow_mut().note(&text);
     }
 
     /// One rehearsal, from an empty cluster. `shown`: told as it happens; else its record is kept only if it did not pass.
@@ -197,6 +215,7 @@ impl Rehearsal<'_> {
             experiment: experiment.clone(),
             plan,
             cluster,
+            predicted: None,
             reports: self.verb.reports.clone(),
             run,
             engine: EngineKind::Lab,

@@ -6,12 +6,13 @@ use std::rc::Rc;
 
 use clap::Args;
 
+use super::predicted::Predictions;
 use super::recover::Recover;
 use super::{Global, Sets, World};
 use crate::cluster::{Cluster, ConnectError};
 use crate::plan::{Plan, Source, drift};
 use crate::probe::ThisMachine;
-use crate::record::{Exit, IN_CLUSTER};
+use crate::record::{Exit, IN_CLUSTER, Predicted};
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
 use crate::scalar::{EngineKind, Selector};
@@ -33,6 +34,10 @@ pub(super) struct RunVerb {
     /// Write the outcome of all experiments as `JUnit` XML
     #[arg(long, value_name = "PATH")]
     junit: Option<PathBuf>,
+    /// A rehearsal of the same experiment: its run record, or what `squall rehearse --seeds N` wrote; may be repeated. The report sets
+    /// what it predicted beside what was observed
+    #[arg(long, value_name = "PATH")]
+    predicted: Vec<PathBuf>,
     /// Folder for the run records
     #[arg(long, default_value = "reports", value_name = "DIR")]
     reports: PathBuf,
@@ -76,12 +81,23 @@ struct Job {
     source: String,
     loaded: Option<Loaded>,
     old_plan: Option<Plan>,
+    predicted: Option<Predicted>,
+}
+
+impl Job {
+    /// SHA-256 of the experiment's file, where there was one.
+    fn sha256(&self) -> Option<String> {
+        match (&self.loaded, &self.old_plan) {
+            (Some(loaded), _) => Some(loaded.sha256.clone()),
+            (None, old) => old.as_ref().and_then(|old| old.source_sha256.clone()),
+        }
+    }
 }
 
 impl RunVerb {
     /// Loads everything first, so that a mistake in the last file keeps the first from running.
     pub(super) async fn run(&self, global: &Global, mut term: Terminal, world: &World) -> Exit {
-        let jobs = match self.jobs(&mut term) {
+        let jobs = match self.jobs(&mut term).and_then(|jobs| self.with_predictions(jobs, &mut term)) {
             Ok(jobs) => jobs,
             Err(exit) => return exit,
         };
@@ -123,8 +139,22 @@ impl RunVerb {
             source,
             loaded: Some(loaded),
             old_plan: None,
+            predicted: None,
         };
         Ok(loaded.into_iter().map(job).collect())
+    }
+
+    /// Gives each experiment what its rehearsals predicted. A prediction of another experiment is a mistake.
+    fn with_predictions(&self, mut jobs: Vec<Job>, term: &mut Terminal) -> Result<Vec<Job>, Exit> {
+        let names: Vec<String> = jobs.iter().map(|job| job.experiment.metadata.name.to_string()).collect();
+        let predictions = Predictions::read(&self.predicted, &names);
+        let given = predictions.and_then(|predictions| {
+            for job in &mut jobs {
+                job.predicted = predictions.of(&job.experiment, job.sha256().as_deref())?;
+            }
+            Ok(())
+        });
+        given.map(|()| jobs).map_err(|unfit| term.usage(&unfit.message, unfit.hint.as_deref()))
     }
 
     fn planned(&self, path: &Path, term: &mut Terminal) -> Result<Job, Exit> {
@@ -135,7 +165,7 @@ impl RunVerb {
         if let Some(unfit) = spec::unfit(&experiment, self.engine.into()).first() {
             return Err(term.usage(&format!("{}: {}", path.display(), unfit.message), Some(&unfit.hint)));
         }
-        Ok(Job { experiment, source: plan.source.clone(), loaded: None, old_plan: Some(plan) })
+        Ok(Job { experiment, source: plan.source.clone(), loaded: None, old_plan: Some(plan), predicted: None })
     }
 
     /// The named cluster; a plan names its own, and on a terminal a person may.
@@ -195,6 +225,7 @@ impl RunVerb {
             experiment: job.experiment,
             plan,
             cluster: cluster.clone(),
+            predicted: job.predicted,
             reports: self.reports.clone(),
             run,
             engine: self.engine.into(),
@@ -211,11 +242,7 @@ impl RunVerb {
     async fn plan_of(&self, job: &Job, cluster: &Cluster, global: &Global, world: &World) -> Result<Plan, String> {
         let seed = job.old_plan.as_ref().map(|old| old.seed).or(self.seed).unwrap_or_else(rand::random);
         let experiment = &job.experiment;
-        let sha256 = match (&job.loaded, &job.old_plan) {
-            (Some(loaded), _) => Some(loaded.sha256.clone()),
-            (None, old) => old.as_ref().and_then(|old| old.source_sha256.clone()),
-        };
-        let source = Source { name: job.source.clone(), sha256 };
+        let source = Source { name: job.source.clone(), sha256: job.sha256() };
         let mut plan = super::plan::drawn(experiment, source, cluster, global, (seed, self.allow_exec), world).await?;
         if let Some(old) = &job.old_plan {
             let drifted = drift(old, &plan);

@@ -15,6 +15,8 @@ mod inspect;
 mod manifest;
 mod model;
 mod network;
+#[cfg(test)]
+pub(crate) mod oracle;
 mod serve;
 mod settings;
 mod settled;

@@ -13,6 +13,7 @@ use super::availability::{Availability, Comparison};
 use super::cluster::ClusterId;
 use super::displaced::Replaced;
 use super::life::Life;
+use super::predicted::Predicted;
 use super::summary::Summary;
 use crate::probe::StreamKind;
 use crate::scalar::EngineKind;
@@ -327,6 +328,8 @@ pub enum What {
         /// The plan document.
         plan: serde_json::Value,
     },
+    /// What rehearsals of the experiment came to, where somebody gave them.
+    Predicted(Predicted),
     /// A phase begins. Requests belong to the phase of their planned instant.
     PhaseStarted {
         /// Phase.

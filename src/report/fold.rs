@@ -2,12 +2,13 @@
 
 use serde_json::Value;
 
-use super::advice;
 use super::model::{
     Aborted, Blind, Effect, Healing, ImpactTimes, InjectionResult, PhaseSpan, Report, StepReport, TargetReport,
     Undoing, VERSION,
 };
-use crate::record::{ClusterId, Event, Impact, Judgement, Micros, Replaced, Target, Verdict, What};
+use super::spans::Spans;
+use super::{advice, beside};
+use crate::record::{ClusterId, Event, Impact, Judgement, Micros, Predicted, Replaced, Target, Verdict, What};
 use crate::scalar::EngineKind;
 
 impl Report {
@@ -30,6 +31,8 @@ struct Fold {
     stopped: Option<Micros>,
     plan: Option<Value>,
     open_blind: Vec<(String, Micros)>,
+    spans: Spans,
+    predicted: Predicted,
 }
 
 impl Default for Fold {
@@ -60,11 +63,22 @@ impl Default for Fold {
             availability: Vec::new(),
             comparisons: Vec::new(),
             replaced: Vec::new(),
+            spans: Vec::new(),
+            beside: None,
             blind: Vec::new(),
             warnings: Vec::new(),
             next: Vec::new(),
         };
-        Self { report, first: None, last: 0, stopped: None, plan: None, open_blind: Vec::new() }
+        Self {
+            report,
+            first: None,
+            last: 0,
+            stopped: None,
+            plan: None,
+            open_blind: Vec::new(),
+            spans: Spans::default(),
+            predicted: Predicted::default(),
+        }
     }
 }
 
@@ -74,6 +88,7 @@ impl Fold {
         self.last = self.last.max(event.at);
         self.report.started.get_or_insert(event.wall);
         self.report.ended = Some(event.wall);
+        self.spans.push(event.at, &event.what);
         match &event.what {
             What::RunStarted { version, run, experiment, source, seed, cluster, engine, .. } => {
                 self.report.engine = *engine;
@@ -85,6 +100,7 @@ impl Fold {
                 self.report.cluster.clone_from(cluster);
             }
             What::Planned { plan } => self.planned(plan),
+            What::Predicted(predicted) => self.predicted.clone_from(predicted),
             What::PhaseStarted { phase, from } => {
                 self.report.phases.push(PhaseSpan { phase: *phase, from: *from, to: *from });
             }
@@ -241,6 +257,8 @@ impl Fold {
         let missing = unjudged(report, self.plan.as_ref());
         report.hypotheses.extend(missing);
         report.hypotheses.sort_by_key(|h| (h.index, h.phase, h.stream));
+        report.spans = self.spans.finish();
+        report.beside = beside::beside(&self.predicted, report);
         report.next = advice::advise(report, self.plan.as_ref());
         self.report
     }

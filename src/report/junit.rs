@@ -3,6 +3,7 @@
 
 use quick_junit::{NonSuccessKind, Property, TestCase, TestCaseStatus, TestSuite};
 
+use super::beside::words;
 use super::format::{self, duration, instant};
 use super::model::{Report, StepReport, TargetReport};
 use crate::record::{Injection, Judgement, RunVerdict, UndoOutcome, Verdict};
@@ -41,6 +42,9 @@ fn suite(report: &Report) -> TestSuite {
         ("squall", report.squall.clone()),
     ] {
         suite.add_property(Property::new(name, value));
+    }
+    if let Some(beside) = &report.beside {
+        suite.add_property(Property::new("predicted", words::score(beside)));
     }
     suite.add_test_case(run_case(report));
     for judgement in &report.hypotheses {

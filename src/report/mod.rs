@@ -11,12 +11,14 @@
 //! the binary of today. A list of events that stops in the middle, as `kill -9` leaves it, gives a report without a verdict.
 
 mod advice;
+pub mod beside;
 mod files;
 mod fold;
 pub mod format;
 mod html;
 mod junit;
 mod model;
+mod spans;
 #[cfg(test)]
 pub(crate) mod synthetic;
 #[cfg(test)]

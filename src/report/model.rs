@@ -3,9 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::beside::Beside;
 use crate::record::{
     Availability, ClusterId, Comparison, IN_CLUSTER, Injection, Judgement, Micros, Outage, Phase, Replaced, RunVerdict,
-    Summary, Target, UndoOutcome, Verdict,
+    Span, Summary, Target, UndoOutcome, Verdict,
 };
 use crate::scalar::EngineKind;
 
@@ -72,6 +73,12 @@ pub struct Report {
     /// What came of the pods that a step displaced, against what was predicted. Empty for faults that predict nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// How long the cluster took for what a lab takes for granted, as its watches saw it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spans: Vec<Span>,
+    /// What rehearsals had predicted, beside what was observed. Absent without a prediction, and where nothing was injected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// Windows in which the API server could not be seen.
     pub blind: Vec<Blind>,
     /// Warnings.

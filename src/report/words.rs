@@ -68,6 +68,7 @@ pub fn describe(what: &What) -> Option<Words> {
         What::Warning { text } => words(Tone::Notice, "warning", text.clone()),
         What::RunFinished { verdict, .. } => words(Tone::Strong, "finished", run_verdict(Some(*verdict)).to_owned()),
         What::Planned { .. }
+        | What::Predicted(_)
         | What::Prepared { .. }
         | What::Interval(_)
         | What::Life(_)

@@ -57,7 +57,7 @@ use crate::cluster::Cluster;
 use crate::measure::HlogWriter;
 use crate::plan::{Allowance, Plan, PlannedStep, UNDO_BUDGET, reach};
 use crate::probe::{Instrument, ProbeConfig};
-use crate::record::{Clock, Event, Exit, FORMAT, Recorder, RunDir, RunVerdict, What};
+use crate::record::{Clock, Event, Exit, FORMAT, Predicted, Recorder, RunDir, RunVerdict, What};
 use crate::scalar::EngineKind;
 use crate::spec::{Experiment, Hypothesis};
 
@@ -69,6 +69,8 @@ pub struct Request {
     pub plan: Plan,
     /// The cluster.
     pub cluster: Cluster,
+    /// What rehearsals of it came to, for the report to stand beside it.
+    pub predicted: Option<Predicted>,
     /// Reports folder.
     pub reports: PathBuf,
     /// Run id; see [`run_id`].
@@ -140,6 +142,9 @@ pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> st
     recorder.listen(listener);
     recorder.record(started(&request));
     recorder.record(What::Planned { plan: serde_json::to_value(&request.plan)? });
+    if let Some(predicted) = &request.predicted {
+        recorder.record(What::Predicted(predicted.clone()));
+    }
     let place = Place {
         cluster: request.cluster.clone(),
         namespace: request.plan.state_namespace.clone(),

@@ -4,6 +4,7 @@
 //! events and nothing else, like every reporter; what it says at the end is a [`Report`].
 
 mod answers;
+mod beside;
 mod lines;
 mod live;
 mod plan;

@@ -24,6 +24,7 @@ pub(super) fn all(report: &Report, record: Option<&Path>) -> Vec<String> {
     let mut lines = probes(report);
     section(&mut lines, impact(report));
     section(&mut lines, displaced(report));
+    section(&mut lines, super::beside::lines(report));
     section(&mut lines, hypotheses(report));
     section(&mut lines, verdict(report));
     section(&mut lines, next(report));

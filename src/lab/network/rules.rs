@@ -25,7 +25,7 @@ pub(in crate::lab) struct Network {
 
 impl Network {
     /// The endpoints behind a Service's address and port; `None`: no Service has them.
-    pub(super) fn behind(&self, address: SocketAddr) -> Option<&[SocketAddr]> {
+    pub(in crate::lab) fn behind(&self, address: SocketAddr) -> Option<&[SocketAddr]> {
         self.rules.get(&address).map(Vec::as_slice)
     }
 

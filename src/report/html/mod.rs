@@ -2,6 +2,7 @@
 //! dark and on paper. The verdict comes first, then what it rests on, then what to do, then everything else.
 
 mod availability;
+mod beside;
 mod breakdown;
 mod chart;
 mod histogram;
@@ -101,6 +102,7 @@ pub fn html(report: &Report, events: &[Event]) -> String {
     sections::outages(&mut out, report);
     availability::section(&mut out, report);
     numbers::impact(&mut out, report);
+    beside::section(&mut out, report);
     histogram::section(&mut out, report);
     availability::comparison(&mut out, report);
     replaced::section(&mut out, report);

@@ -25,7 +25,15 @@ pub(super) fn banner(out: &mut String, report: &Report) {
     };
     let word = format::run_verdict(report.verdict);
     let word = word[..1].to_uppercase() + &word[1..];
-    put!(out, "<header class=\"banner {tone}\">\n<h1><span class=\"glyph\" aria-hidden=\"true\">{glyph}</span>{word}");
+    put!(out, "<header class=\"banner {tone}\">\n");
+    if report.engine == EngineKind::Lab {
+        put!(
+            out,
+            "<p class=\"rehearsal\"><b>A rehearsal</b> on an embedded cluster model: no real cluster was touched, and its latencies are \
+             assumptions, not measurements.</p>\n"
+        );
+    }
+    put!(out, "<h1><span class=\"glyph\" aria-hidden=\"true\">{glyph}</span>{word}");
     if let Some(code) = report.exit_code {
         put!(out, "<span class=\"code\">exit code {code}</span>");
     }
@@ -52,8 +60,7 @@ pub(super) fn banner(out: &mut String, report: &Report) {
         put!(out, "<pre>{}</pre>\n", Esc(&report.recover_command()));
     }
     let by = match report.engine {
-        EngineKind::Native => String::new(),
-        EngineKind::Lab => " · <b>a rehearsal: no real cluster was touched</b>".to_owned(),
+        EngineKind::Native | EngineKind::Lab => String::new(),
         EngineKind::Reqwest => format!(" · measured by the engine {}", report.engine),
     };
     let started = report.started.map(|t| t.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()).unwrap_or_default();

@@ -64,6 +64,14 @@ impl Kubelets {
     pub(in crate::lab) fn life(&self, life: u64) -> Option<&Process> {
         self.processes.life(life)
     }
+
+    /// Has a process answer with another status from now on.
+    #[cfg(test)]
+    pub(in crate::lab) fn answer_with(&mut self, life: u64, status: u16) {
+        if let Some(process) = self.processes.life_mut(life) {
+            process.status = status;
+        }
+    }
 }
 
 pub(super) fn observe(world: &mut World, change: &Change) {
