@@ -1,7 +1,8 @@
 //! The report is held to the truth: what the lab's own records say of an outage that was made, whoever measured it.
 //!
-//! A length is exact to one slot at each edge, and to what a request takes: one that was on its way when its server died failed as well.
-//! The oracle looks once a millisecond. Nothing else is granted.
+//! A request is planned somewhere within its slot, so that the first failure is seen in the slot in which it began or in the next one,
+//! and so is the end: an edge is known to one slot, and so is a length that is counted in slots. Beyond that only two things are granted:
+//! what a request takes, as one that was on its way when its server died failed as well, and the millisecond in which the oracle looks.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -19,12 +20,13 @@ use crate::run::{self, Request};
 use crate::scalar::EngineKind;
 use crate::spec;
 
-/// What a request takes at most: a look-up, a connection, the answer.
-const REQUEST: Duration = Duration::from_micros(1_100);
+/// What is granted beside the slots, in microseconds: what a request takes at most (a connection and its answer), and how often the
+/// oracle looks.
+const BLUR: Micros = 700 + 1_000;
 /// Both streams that a paired probe has.
 const STREAMS: [StreamKind; 2] = [StreamKind::Fresh, StreamKind::KeptAlive];
 
-/// A Deployment `web` behind its Service, and a pod that nobody asks.
+/// A Deployment `web` behind its Service, which is asked by its address so that no DNS has a part in it, and a pod that nobody asks.
 fn manifest(replicas: u32, annotations: &str) -> String {
     format!(
         "apiVersion: apps/v1
@@ -40,7 +42,7 @@ spec:
 apiVersion: v1
 kind: Service
 metadata: {{name: web, namespace: shop}}
-spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
+spec: {{clusterIP: 10.96.77.77, selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -83,8 +85,8 @@ impl Case {
 kind: Experiment
 metadata: {{name: oracle}}
 spec:
-  probes: [{{name: web, rate: {}/s, timeout: 500ms, http: {{url: \"http://web.shop.svc/\", connection: paired}}}}]
-  steadyState: [{{probe: web, tolerance: \"success >= 99.99%\"}}]
+  probes: [{{name: web, rate: {}/s, timeout: 500ms, http: {{url: \"http://10.96.77.77/\", connection: paired}}}}]
+  steadyState: [{{probe: web, tolerance: \"success >= 99.99%\", when: [during]}}]
   method: [{{name: kill, at: 1s, podKill: {{pods: {{namespace: shop, {}}}, gracePeriod: 5s}}}}]
   timing: {{before: 2s, during: {}, after: 6s}}
   limits: {{pods: 3, namespaces: [shop], requestsPerSecond: 5000}}
@@ -132,6 +134,7 @@ spec:
         let run = Box::pin(run::run(request, |_| {}));
         let (ended, ()) = tokio::join!(run, meanwhile(Rc::clone(&lab)));
         let report = Report::from_events(&ended.unwrap().events);
+        assert_eq!(report.phases.len(), 3, "{:?}: {}", report.verdict, report.reason);
         let slot = Duration::from_secs(1) / self.rate;
         Told { report, truth: oracle.truth(), zero, slot }
     }
@@ -156,24 +159,46 @@ impl Told {
     fn was_down(&self) -> (Micros, Micros) {
         let (from, to) = self.truth.harm().expect("an outage was made");
         let (from, to) = (self.at(from), self.at(to.expect("it ended")));
-        let slot = micros(self.slot);
-        let (grain, request) = (micros(GRAIN), micros(REQUEST));
         for stream in STREAMS {
-            let outage = self.outage(stream);
-            let (began, ended) = (outage.from, outage.to.unwrap());
-            assert!((from - request - grain..=from + slot).contains(&began), "{stream}: began {began}, and not {from}");
-            assert!((to - grain..=to + slot).contains(&ended), "{stream}: ended {ended}, and not {to}");
-            let length = self.report.outage_length(outage);
-            near(length, to - from, slot + grain + request, "outage");
-            let all = self.report.availability.iter().find(|a| a.stream == stream && a.phase.is_none()).unwrap();
-            near(all.downtime_us, to - from, slot + grain + request, "downtime");
-            let (good, bad) = self.requests(stream);
-            assert_eq!(bad, outage.bad, "every bad request lies in the outage");
-            let phases = (self.report.phases[0].from, self.report.phases[2].to);
-            near(slots(good + bad, slot), phases.1 - phases.0, slot, "all that was judged");
-            near(slots(bad, slot), to - from, slot + grain + request, "failed");
+            self.outage_is(stream, from, to);
+            self.numbers_are(stream, from, to);
         }
         (from, to)
+    }
+
+    /// The outage of a stream has the edges that it has, each to one slot, and the bounds that the report gives it hold the truth.
+    fn outage_is(&self, stream: StreamKind, from: Micros, to: Micros) {
+        let outage = self.outage(stream);
+        let (began, ended, earliest) = (outage.from, outage.to.unwrap(), outage.earliest.unwrap());
+        let (first, last) = (self.slot_of(began), self.slot_of(ended));
+        let begins = self.slot_of(from - BLUR)..=self.slot_of(from) + 1;
+        assert!(begins.contains(&first), "{stream}: began at {began} µs, and at {from} µs in truth");
+        let ends = self.slot_of(to - BLUR)..=self.slot_of(to + BLUR) + 1;
+        assert!(ends.contains(&last), "{stream}: ended at {ended} µs, and at {to} µs in truth");
+        let (length, truth) = (self.report.outage_length(outage), to - from);
+        assert_eq!(length, ended - began, "{stream}: nothing was unseen");
+        near(length, truth, 2 * micros(self.slot) + BLUR, "the outage, with one slot at each edge");
+        let bounds = outage.last_bad - began - BLUR..=ended - earliest + BLUR;
+        assert!(bounds.contains(&truth), "{stream}: the bounds are {bounds:?}, and {truth} is true");
+        assert_eq!(outage.good, 0, "{stream}: none was good meanwhile");
+    }
+
+    /// What is counted of a stream: each slot of the outage failed, and no other.
+    fn numbers_are(&self, stream: StreamKind, from: Micros, to: Micros) {
+        let slot = micros(self.slot);
+        let (good, bad) = self.requests(stream);
+        assert_eq!(bad, self.outage(stream).bad, "{stream}: every bad request lies in the outage");
+        let truth = self.slot_of(to) - self.slot_of(from);
+        near(Micros::try_from(bad).unwrap(), truth, 1 + BLUR / slot + 1, "failed requests");
+        let all = self.report.availability.iter().find(|a| a.stream == stream && a.phase.is_none()).unwrap();
+        near(all.downtime_us, to - from, 2 * slot + BLUR, "downtime");
+        let lasted = self.report.phases[2].to - self.report.phases[0].from;
+        near(Micros::try_from(good + bad).unwrap(), lasted / slot, 1, "all that was judged");
+    }
+
+    /// The slot in which an instant lies.
+    fn slot_of(&self, at: Micros) -> Micros {
+        (at - self.report.phases[0].from).div_euclid(micros(self.slot))
     }
 
     /// Judged requests of a stream, good and bad.
@@ -185,10 +210,11 @@ impl Told {
     /// Holds the times after the injection to those of the Service's own harm.
     fn times_are_those_of(&self, (from, to): (Micros, Micros)) {
         let impact = &self.report.impacts[0];
-        let (slot, grain) = (micros(self.slot), micros(GRAIN) + micros(REQUEST));
-        near(impact.to_impact_us.unwrap(), from - impact.injected, slot + grain, "impact");
-        near(impact.to_mitigation_us.unwrap(), to - impact.injected, slot + grain, "mitigation");
-        near(impact.to_recovery_us.unwrap(), to - impact.injected, slot + grain, "recovery");
+        // Each is an instant at which a request was planned: it lies in the slot in which it happened, or in the one beside it.
+        let within = 2 * micros(self.slot) + BLUR;
+        near(impact.to_impact_us.unwrap(), from - impact.injected, within, "impact");
+        near(impact.to_mitigation_us.unwrap(), to - impact.injected, within, "mitigation");
+        near(impact.to_recovery_us.unwrap(), to - impact.injected, within, "recovery");
     }
 
     /// Pods that the report says were hit.
@@ -196,11 +222,6 @@ impl Told {
         let hit = |outcome| outcome == Injection::Injected;
         self.report.targets().filter(|(_, t)| t.injection.as_ref().is_some_and(|i| hit(i.outcome))).count()
     }
-}
-
-/// How long so many slots are.
-fn slots(number: u64, slot: Micros) -> Micros {
-    Micros::try_from(number).unwrap() * slot
 }
 
 fn micros(time: Duration) -> Micros {
@@ -233,8 +254,8 @@ async fn twelve_seconds_are_measured_as_twelve_seconds() {
         near(to - from, 12_000_000, micros(GRAIN), "what was made");
         told.times_are_those_of((from, to));
         for stream in STREAMS {
-            let length = told.report.outage_length(told.outage(stream));
-            near(length, 12_000_000, micros(told.slot), "one slot and no more");
+            let all = told.report.availability.iter().find(|a| a.stream == stream && a.phase.is_none()).unwrap();
+            near(all.downtime_us, 12_000_000, micros(told.slot) + BLUR, "12.0 s, to one slot");
         }
     }
 }
@@ -282,7 +303,7 @@ async fn a_blast_radius_of_two_pods_is_two_pods_and_their_share_of_the_requests(
         assert_eq!((told.hit(), told.truth.harmed.len()), (2, 2), "{:?}", told.truth.harmed);
         let (from, to) = told.truth.harm().unwrap();
         let (from, to) = (told.at(from), told.at(to.unwrap()));
-        let slack = micros(told.slot + GRAIN + REQUEST);
+        let slack = 2 * micros(told.slot) + BLUR;
         for outage in told.report.outages.iter().filter(|outage| outage.stream == StreamKind::Fresh) {
             assert!(outage.from >= from - slack && outage.last_bad <= to + slack, "{outage:?} beyond {from}..{to}");
         }

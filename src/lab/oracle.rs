@@ -40,8 +40,6 @@ pub(crate) struct Truth {
     pub out_of_service: BTreeMap<String, Instant>,
     /// The pods that served and then did not.
     pub harmed: BTreeSet<String>,
-    /// When the number of pods that serve was last another one.
-    pub whole: Option<Instant>,
     serving: BTreeSet<String>,
     ready: BTreeSet<String>,
 }
@@ -123,9 +121,6 @@ impl Truth {
             if address.zip(port).is_some_and(|(address, port)| serves(world, address, port)) {
                 serving.insert(name);
             }
-        }
-        if serving.len() != self.serving.len() {
-            self.whole = Some(now);
         }
         self.harmed.extend(self.serving.difference(&serving).cloned());
         self.serving = serving;

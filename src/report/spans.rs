@@ -84,7 +84,8 @@ impl Spans {
         } else {
             let life = self.pods.entry(key).or_default();
             if change == Change::Added {
-                *life = Life { added: Some(at), ..Life::default() };
+                // Of one that runs when it is first seen, nobody saw the start.
+                *life = Life { added: (field("phase") != "Running").then_some(at), ..Life::default() };
             }
             if change != Change::Seen {
                 life.moved(at, &field, &mut found);

@@ -101,7 +101,7 @@ fn refusals_are_counted_and_not_rounded() {
 fn an_assumption_that_was_wrong_says_what_tells_the_lab_better() {
     let span = |what, median_us| Span {
         what,
-        of: "shop/web-7c9f".to_owned(),
+        of: "shop/web-7c9f-abcde".to_owned(),
         seen: 1,
         least_us: median_us,
         median_us,
@@ -114,8 +114,10 @@ fn an_assumption_that_was_wrong_says_what_tells_the_lab_better() {
     let told: Vec<&str> = wrong.wrong().map(|row| row.told.as_str()).collect();
     assert_eq!(
         told,
-        ["a pod of `shop/web-7c9f` took 2.28 s from its deletion until it was gone, and 200 ms in rehearsal: raise \
-          `lab.squall.dev/stops-in`, or `serves-on` of one that serves on, by 2100ms, within its grace period"]
+        [
+            "a pod of `shop/web-7c9f-abcde` took 2.28 s from its deletion until it was gone, and 200 ms in rehearsal: raise \
+          `lab.squall.dev/stops-in`, or `serves-on` of one that serves on, by 2100ms, within its grace period"
+        ]
     );
 }
 

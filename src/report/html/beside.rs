@@ -1,6 +1,7 @@
 //! What rehearsals had predicted, beside what was observed.
 
 use super::{Esc, Prose, put};
+use crate::record::Quantity;
 use crate::report::beside::{Beside, BesideAssumption, BesideMeasure, Fit, Spread, words};
 use crate::report::format::{plural, plural_of, run_verdict, seconds};
 use crate::report::model::Report;
@@ -28,7 +29,7 @@ pub(super) fn section(out: &mut String, report: &Report) {
         run_verdict(report.verdict),
         mark(beside.verdict, if beside.verdict == Fit::Within { "as predicted" } else { "another one" })
     );
-    for measure in &beside.measures {
+    for measure in beside.measures.iter().filter(|measure| !is_trivial(measure)) {
         row(out, measure);
     }
     put!(out, "</tbody>\n</table></div>\n");
@@ -53,6 +54,14 @@ fn told(out: &mut String, report: &Report, beside: &Beside) {
         put!(out, "<li><b>{word}</b>: {}.</li>\n", Prose(line));
     }
     put!(out, "</ul>\n");
+}
+
+/// That nothing was refused says nothing where nothing was to be.
+fn is_trivial(measure: &BesideMeasure) -> bool {
+    let none = |value: Option<f64>| value.is_none_or(|value| value <= 0.0);
+    measure.quantity == Quantity::Refusals
+        && none(measure.observed)
+        && none(measure.predicted.map(|spread| spread.most))
 }
 
 fn row(out: &mut String, measure: &BesideMeasure) {

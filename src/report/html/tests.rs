@@ -155,6 +155,42 @@ fn a_record_without_the_newer_numbers_has_no_section_for_them() {
 }
 
 #[test]
+fn what_was_predicted_stands_beside_what_was_observed() {
+    let mut events = synthetic::pod_kill();
+    let mut outlook = crate::report::beside::outlook(&Report::from_events(&events));
+    (outlook.lab, outlook.verdict) = ("lab --manifest <a>.yaml".to_owned(), Some(crate::record::RunVerdict::Passed));
+    for measure in &mut outlook.measures {
+        measure.value = None;
+    }
+    for span in &mut outlook.spans {
+        (span.least_us, span.median_us, span.most_us) = (0, 0, 0);
+    }
+    let notes = vec!["`spec.probes.0.http.url` was <another>".to_owned()];
+    let what = crate::record::What::Predicted(crate::record::Predicted { rehearsals: vec![outlook], notes });
+    let first = events[0].clone();
+    events.insert(1, Event { what, ..first });
+    let page = page("predicted", &events);
+    check_closed("predicted", &page);
+    for part in
+        ["Predicted beside observed", "was not predicted", "Assumed wrongly", "&lt;another&gt;", "✕ another one"]
+    {
+        assert!(page.contains(part), "{part}");
+    }
+}
+
+#[test]
+fn a_rehearsal_says_first_that_it_is_one() {
+    let mut events = synthetic::passed();
+    if let crate::record::What::RunStarted { engine, .. } = &mut events[0].what {
+        *engine = crate::scalar::EngineKind::Lab;
+    }
+    let page = page("rehearsal", &events);
+    check_closed("rehearsal", &page);
+    assert!(page.find("A rehearsal").unwrap() < page.find("<h1>").unwrap());
+    assert!(!super::html(&Report::from_events(&synthetic::passed()), &[]).contains("A rehearsal"));
+}
+
+#[test]
 fn an_hour_of_four_streams_stays_small_and_gets_a_closer_look() {
     let page = page("hour", &synthetic::hour());
     check_closed("hour", &page);
