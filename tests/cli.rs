@@ -218,7 +218,44 @@ fn many_rehearsals_are_counted_and_what_failed_is_kept() {
     assert_eq!(output.status.code(), Some(5), "{text}");
     assert!(text.contains("passed in 0 of 3 rehearsals") && text.contains("with the seeds 1, 2, 3"), "{text}");
     assert!(text.contains("squall rehearse all.yaml --nodes 3 --zones 3 --seed 1"), "{text}");
-    assert_eq!(std::fs::read_dir(folder.path().join("reports")).unwrap().count(), 3);
+    let mut kept: Vec<_> =
+        std::fs::read_dir(folder.path().join("reports")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let predictions: Vec<_> = kept.extract_if(.., |path| path.is_file()).collect();
+    assert_eq!((kept.len(), predictions.len()), (3, 1), "{kept:?} {predictions:?}");
+}
+
+/// A prediction goes with the experiment that was rehearsed and with no other; then the run goes on, here until there is no cluster.
+#[test]
+fn a_prediction_is_taken_for_the_experiment_that_was_rehearsed() {
+    let folder = tempfile::tempdir().unwrap();
+    let squall = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_squall"))
+            .args(args)
+            .args(["--color", "never"])
+            .env("KUBECONFIG", folder.path().join("none"))
+            .env_remove("SQUALL_CONTEXT")
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let experiment = std::fs::read_to_string(GOOD).unwrap();
+    std::fs::write(folder.path().join("it.yaml"), &experiment).unwrap();
+    let (code, text) = squall(&["rehearse", "it.yaml", "--seed", "7", "--seeds", "2"]);
+    let offered = text.lines().find_map(|line| line.strip_prefix("beside a real run: squall run it.yaml --predicted "));
+    let prediction = offered.unwrap_or_else(|| panic!("{code:?} {text}"));
+    assert!(prediction.ends_with(".prediction.json") && folder.path().join(prediction).is_file(), "{text}");
+    let (code, text) = squall(&["run", "it.yaml", "--context", "kind-ci", "--predicted", prediction]);
+    assert_eq!(code, Some(3), "{text}");
+    std::fs::write(folder.path().join("it.yaml"), experiment.replace("for: 10s", "for: 12s")).unwrap();
+    let (code, text) = squall(&["run", "it.yaml", "--context", "kind-ci", "--predicted", prediction]);
+    assert_eq!(code, Some(2), "{text}");
+    assert!(
+        text.contains("`spec.stopWhen.0.for` was \"10s\" in rehearsal and is \"12s\"")
+            && text.contains("rehearse it again"),
+        "{text}"
+    );
 }
 
 /// One request over a connection of its own; its status line and its body.

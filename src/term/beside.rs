@@ -41,3 +41,46 @@ fn row(what: &str, of: &str, predicted: String, observed: String, fit: &str) -> 
         Cell::painted(BAD, fit),
     ]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Event, Predicted, RunVerdict, What};
+    use crate::report::beside::outlook;
+    use crate::report::synthetic;
+
+    fn told(change: impl FnOnce(&mut crate::record::Outlook)) -> Vec<String> {
+        let mut events = synthetic::pod_kill();
+        let mut rehearsal = outlook(&Report::from_events(&events));
+        change(&mut rehearsal);
+        let first = events[0].clone();
+        let predicted = Predicted { rehearsals: vec![rehearsal], notes: vec!["the probe asked elsewhere".to_owned()] };
+        events.insert(1, Event { what: What::Predicted(predicted), ..first });
+        lines(&Report::from_events(&events))
+    }
+
+    #[test]
+    fn what_came_as_predicted_is_one_line() {
+        let lines = told(|_| {});
+        assert!(lines[0].contains("as 1 rehearsal showed") && lines[1].contains("asked elsewhere"), "{lines:?}");
+        assert_eq!(lines.len(), 2);
+        assert!(super::lines(&Report::from_events(&synthetic::pod_kill())).is_empty());
+    }
+
+    #[test]
+    fn what_came_otherwise_is_a_line_each() {
+        let lines = told(|rehearsal| {
+            rehearsal.verdict = Some(RunVerdict::Passed);
+            rehearsal.measures[0].value = Some(30.0);
+            for span in &mut rehearsal.spans {
+                span.median_us = 0;
+            }
+        })
+        .join("\n");
+        for part in
+            ["predicted passed", "observed deviated", "28.8 s less", "assumed wrongly:", "lab.squall.dev/stops-in"]
+        {
+            assert!(lines.contains(part), "{part}: {lines}");
+        }
+    }
+}
