@@ -55,6 +55,9 @@ spec:
   timing: {before: 60s, during: 60s, after: 60s}
 "#;
 
+/// A twin up to its objects.
+const TWIN: &str = "apiVersion: twin.squall.dev/v1alpha1\nkind: Twin\nsquall: 0.1.0\ntaken: 2026-01-01T00:00:00Z\ncluster: {version: v1.34.0}\ncount: 2\nobjects:\n";
+
 /// Runs the binary in an empty folder with a `config`, and gives what it printed and its exit code as one text.
 fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -65,6 +68,10 @@ fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
     let bad = std::fs::read_to_string(GOOD).unwrap().replace("rate: 200/s", "rat: 200/s");
     std::fs::write(folder.path().join("bad.yaml"), bad).unwrap();
     std::fs::write(folder.path().join("protocols.yaml"), PROTOCOLS).unwrap();
+    std::fs::write(folder.path().join("cut.yaml"), format!("{TWIN}- {{\"kind\": \"Pod\", \"metadata\": {{\"na"))
+        .unwrap();
+    std::fs::write(folder.path().join("short.yaml"), format!("{TWIN}- {{\"kind\": \"Pod\"}}\n")).unwrap();
+    std::fs::write(folder.path().join("newer.yaml"), TWIN.replace("v1alpha1", "v9")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
     command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).env_clear().env("HOME", folder.path());
     if let Some(path) = kubeconfig {
@@ -197,6 +204,62 @@ fn what_can_not_be_rehearsed_is_refused_and_says_why() {
         squall(&["rehearse", "good.yaml", "--manifest", "not-yaml"], None)
     );
     insta::assert_snapshot!("rehearse-of-protocols", squall(&["rehearse", "protocols.yaml"], None));
+}
+
+#[test]
+fn a_twin_that_can_not_be_rehearsed_on_is_a_usage_error_and_a_cluster_that_is_gone_a_refusal() {
+    let on = |more: &[&'static str]| squall(&[&["rehearse", "good.yaml"], more].concat(), Some("config"));
+    insta::assert_snapshot!("twin-is-not-there", on(&["--twin", "none.yaml"]));
+    insta::assert_snapshot!("twin-is-something-else", on(&["--twin", "good.yaml"]));
+    insta::assert_snapshot!("twin-of-another-version", on(&["--twin", "newer.yaml"]));
+    insta::assert_snapshot!("twin-cut-off-in-an-object", on(&["--twin", "cut.yaml"]));
+    insta::assert_snapshot!("twin-cut-off-between-objects", on(&["--twin", "short.yaml"]));
+    insta::assert_snapshot!("twin-and-manifest", on(&["--twin", "cut.yaml", "--manifest", "good.yaml"]));
+    insta::assert_snapshot!("twin-and-context", on(&["--twin", "cut.yaml", "--context", "kind-ci"]));
+    insta::assert_snapshot!("manifest-and-context", on(&["--manifest", "good.yaml", "--context", "kind-ci"]));
+    insta::assert_snapshot!("rehearse-on-a-cluster-that-is-gone", on(&["--context", "kind-ci"]));
+    insta::assert_snapshot!("twin-show-of-something-else", squall(&["twin", "show", "good.yaml"], None));
+}
+
+/// A lab over a real socket is a cluster like any other: its twin is saved, and the experiment that it would pass is passed on the twin.
+#[test]
+fn the_twin_of_a_cluster_is_saved_over_a_real_connection_and_rehearsed_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
+        command.args(arguments).current_dir(folder.path()).stdin(Stdio::null());
+        command.env_remove("KUBECONFIG").env_remove("SQUALL_CONTEXT").stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let run = |arguments: &[&str]| {
+        let output = command(arguments).output().unwrap();
+        let told = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        (output.status.code().unwrap(), told)
+    };
+    let mut served = command(&["lab", "serve", "--kubeconfig-out", "config"]).spawn().unwrap();
+    let save = ["twin", "save", "--kubeconfig", "config", "--out", "twin.yaml"];
+    // Its pods come up in real time.
+    let saved =
+        (0..500).map(|_| run(&save)).find(|(exit, told)| *exit == 0 && told.contains("pods        5, 5 of them ready"));
+    let read =
+        saved.is_some().then(|| run(&["rehearse", GOOD, "--kubeconfig", "config", "--seed", "7", "--reports", "read"]));
+    served.kill().unwrap();
+    served.wait().unwrap();
+    let (_, told) = saved.expect("the served lab comes up");
+    assert!(told.contains("nodes       3, 3 of them ready: lab-1a 1, lab-1b 1, lab-1c 1"), "{told}");
+    let (exit, told) = read.unwrap();
+    assert_eq!(exit, 0, "{told}");
+    // Without any credentials, twice the same.
+    let (exit, told) = run(&["rehearse", GOOD, "--twin", "twin.yaml", "--seed", "7", "--reports", "kept"]);
+    assert_eq!(exit, 0, "{told}");
+    assert!(told.contains("5 pods as they ran, 0 started anew"), "{told}");
+    let plan = |reports: &str| {
+        let run = std::fs::read_dir(folder.path().join(reports)).unwrap().next().unwrap().unwrap().path();
+        serde_json::from_str::<serde_json::Value>(&std::fs::read_to_string(run.join("plan.json")).unwrap()).unwrap()
+    };
+    let (read, kept) = (plan("read"), plan("kept"));
+    assert_eq!(kept["cluster"]["server"], "lab --twin twin.yaml");
+    assert_eq!(read["steps"], kept["steps"], "the same pod of the same name on the same node");
 }
 
 /// Many rehearsals tell how often it passed, and keep the records of those alone that did not.

@@ -11,6 +11,7 @@ mod recover;
 mod reference;
 mod rehearse;
 mod run;
+mod twin;
 
 use std::path::PathBuf;
 
@@ -90,6 +91,8 @@ enum Verb {
     Rehearse(rehearse::Rehearse),
     /// The embedded cluster by itself
     Lab(lab::LabVerb),
+    /// A model of a real cluster as a file, for rehearsals without credentials
+    Twin(twin::TwinVerb),
     /// Ask the run that goes on in the cluster to end and undo
     Abort(recover::Abort),
     /// Finish the undo of runs that died
@@ -110,6 +113,7 @@ pub async fn main(cli: Cli, world: World) -> Exit {
         Verb::Run(run) => Box::pin(run.run(&global, term, &world)).await,
         Verb::Rehearse(rehearse) => Box::pin(rehearse.run(&global, term, &world)).await,
         Verb::Lab(lab) => Box::pin(lab.run(&mut term, &world)).await,
+        Verb::Twin(twin) => Box::pin(twin.run(&global, &mut term, &world)).await,
         Verb::Abort(abort) => abort.run(&global, &mut term, &world).await,
         Verb::Recover(recover) => recover.run(&global, &mut term, &world).await,
         Verb::Report(report) => report.run(&mut term),
@@ -138,6 +142,12 @@ impl Global {
                 (false, false) => Output::Text,
             },
         }
+    }
+
+    /// Whether the call itself names a cluster: `SQUALL_CONTEXT` alone, which is there for other calls, does not.
+    fn names_cluster(&self) -> bool {
+        let is_context = |word: &str| word == "--context" || word.starts_with("--context=");
+        self.kubeconfig.is_some() || std::env::args().any(|word| is_context(&word))
     }
 
     /// Opens the cluster that the options name.

@@ -9,6 +9,7 @@ use tokio::task::LocalSet;
 
 use super::predicted::{Prediction, command};
 use super::run::{carry_out, experiment_files, load, write_junit};
+use super::twin::Ground;
 use super::{Global, Sets, World};
 use crate::lab::{Lab, Shape};
 use crate::plan::Source;
@@ -30,6 +31,9 @@ pub(super) struct Rehearse {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     furniture: Furniture,
+    /// Rehearse on a twin that `squall twin save` wrote; with `--context`, on one that is read now
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["manifests", "nodes", "zones"])]
+    twin: Option<PathBuf>,
     /// Only experiments whose labels match, as `kubectl -l` takes it
     #[arg(long, value_name = "SELECTOR")]
     select: Option<Selector>,
@@ -77,20 +81,26 @@ impl Rehearse {
             Ok(jobs) => jobs,
             Err(exit) => return exit,
         };
-        let manifests = match self.furniture.manifests(&mut term) {
-            Ok(manifests) => manifests,
-            Err(exit) => return exit,
-        };
         for (source, loaded) in &jobs {
             if let Some((step, why)) = unrehearsable(&loaded.experiment) {
                 let text = format!("{source}: step `{step}` can't be rehearsed: {why}");
                 return term.refused(&text, Some("`squall faults` says which faults can"));
             }
         }
+        let ground = match self.ground(&jobs, global, world, &mut term) {
+            Ok(ground) => ground,
+            Err(exit) => return exit,
+        };
+        let manifests = if ground.is_some() { Ok(Vec::new()) } else { self.furniture.manifests(&mut term) };
+        let manifests = match manifests {
+            Ok(manifests) => manifests,
+            Err(exit) => return exit,
+        };
         let term = Rc::new(RefCell::new(term));
         let (mut exit, mut reports) = (Exit::Passed, Vec::new());
         for (source, loaded) in jobs {
-            let rehearsal = Rehearsal { verb: self, source, loaded, manifests: &manifests, global, world };
+            let (ground, manifests) = (ground.as_ref(), &manifests);
+            let rehearsal = Rehearsal { verb: self, source, loaded, manifests, ground, global, world };
             let local = LocalSet::new();
             let (ended, mut told) = local.run_until(rehearsal.all(&term)).await;
             exit = exit.worse(ended);
@@ -106,6 +116,28 @@ impl Rehearse {
             exit = exit.worse(term.borrow_mut().errored(&format!("can't write {}: {e}", path.display())));
         }
         exit
+    }
+
+    /// The twin to begin as, where one is named.
+    fn ground(
+        &self,
+        jobs: &[(String, Loaded)],
+        global: &Global,
+        world: &World,
+        term: &mut Terminal,
+    ) -> Result<Option<Ground>, Exit> {
+        if !global.names_cluster() {
+            let read = self.twin.as_deref().map(Ground::of_file).transpose();
+            return read.map_err(|(message, hint)| term.usage(&message, hint.as_deref()));
+        }
+        let other = [(self.twin.is_some(), "--twin"), (!self.furniture.manifests.is_empty(), "--manifest")];
+        if let Some((_, other)) = other.into_iter().find(|(given, _)| *given) {
+            let text = format!("`{other}` and a cluster can't both be rehearsed on");
+            return Err(term.usage(&text, Some("leave out `--context` and `--kubeconfig`, or the other")));
+        }
+        let experiments: Vec<&Experiment> = jobs.iter().map(|(_, loaded)| &loaded.experiment).collect();
+        let read = Ground::of_cluster(global, &experiments, world);
+        read.map(Some).map_err(|(message, hint)| term.refused(&message, hint.as_deref()))
     }
 }
 
@@ -147,6 +179,7 @@ struct Rehearsal<'a> {
     source: String,
     loaded: Loaded,
     manifests: &'a Manifests,
+    ground: Option<&'a Ground>,
     global: &'a Global,
     world: &'a World,
 }
@@ -195,7 +228,10 @@ impl Rehearsal<'_> {
     /// One rehearsal, from an empty cluster. `shown`: told as it happens; else its record is kept only if it did not pass.
     async fn once(&self, seed: u64, term: &Rc<RefCell<Terminal>>, shown: bool) -> (Exit, Option<Report>) {
         let wall = (self.world.wall)();
-        let lab = Lab::new(&self.verb.furniture.shape(seed, wall));
+        let lab = match self.lab(seed, wall, term, shown) {
+            Ok(lab) => lab,
+            Err(exit) => return (exit, None),
+        };
         if let Err(exit) = self.furnish(&lab, term, shown).await {
             return (exit, None);
         }
@@ -227,6 +263,17 @@ impl Rehearsal<'_> {
             refresh: Box::new(|_, _| Ok(())),
         };
         if shown { carry_out(request, term).await } else { quietly(request, term).await }
+    }
+
+    /// The cluster to begin with: a twin, or one that is still empty.
+    fn lab(&self, seed: u64, wall: jiff::Timestamp, term: &Rc<RefCell<Terminal>>, shown: bool) -> Result<Lab, Exit> {
+        let Some(ground) = self.ground else { return Ok(Lab::new(&self.verb.furniture.shape(seed, wall))) };
+        let of_twin = Lab::of_twin(&ground.twin, seed, wall, &ground.name);
+        let (lab, loaded) = of_twin.map_err(|e| term.borrow_mut().usage(&e.message, e.hint.as_deref()))?;
+        if shown {
+            ground.tell(&loaded, &mut term.borrow_mut());
+        }
+        Ok(lab)
     }
 
     /// Applies the manifests and waits until all of it runs.

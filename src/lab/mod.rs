@@ -24,6 +24,7 @@ mod shape;
 mod store;
 #[cfg(test)]
 mod testing;
+mod twin;
 mod weather;
 mod world;
 
@@ -31,6 +32,7 @@ pub use self::manifest::{Applied, ManifestError};
 pub use self::serve::Listening;
 pub use self::settled::Unsettled;
 pub use self::shape::Shape;
+pub use self::twin::{Assumption, Loaded, Missing, Origin, Pseudonyms, Scope, Twin, TwinError, needed};
 pub use self::weather::{Death, Watched, Weather};
 
 use std::rc::Rc;
@@ -56,6 +58,8 @@ pub struct Lab {
     shared: Shared,
     id: ClusterId,
     running: AbortHandle,
+    /// Workloads that were not settled before it began.
+    tolerated: std::collections::BTreeSet<String>,
 }
 
 impl Lab {
@@ -66,19 +70,24 @@ impl Lab {
     pub fn new(shape: &Shape) -> Self {
         let shared = Shared::new(shape.seed, shape.wall);
         shape.build(&shared);
+        Self::started(shared, &shape.name)
+    }
+
+    /// Lets the time of a cluster pass.
+    fn started(shared: Shared, name: &str) -> Self {
         let uid = shared.read(|world| {
             let system = world.store.get::<Namespace>("", "kube-system");
             system.and_then(|system| system.metadata.uid.clone()).unwrap_or_default()
         });
         let id = ClusterId {
             context: CONTEXT.to_owned(),
-            server: shape.name.clone(),
+            server: name.to_owned(),
             uid,
             version: VERSION.to_owned(),
             aws: None,
         };
         let running = tokio::spawn(shared.clone().keep_going()).abort_handle();
-        Self { shared, id, running }
+        Self { shared, id, running, tolerated: std::collections::BTreeSet::new() }
     }
 
     /// The cluster as the rest of the program knows it: the real client over the modelled API server.

@@ -17,6 +17,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How long everything must have been there before the cluster counts as quiet: the last endpoints reach kube-proxy by then.
 const QUIET: Duration = Duration::from_secs(5);
 
+/// How long a workload is waited for that was not all there before the lab began.
+const TOLERANCE: Duration = Duration::from_mins(1);
+
 /// Workloads that do not come up: a line each.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
@@ -29,9 +32,13 @@ impl Lab {
     ///
     /// When one does not within ten minutes of the lab's time: which, and what its pods wait for.
     pub async fn settled(&self) -> Result<(), Unsettled> {
-        let deadline = Instant::now() + PATIENCE;
+        let began = Instant::now();
+        let deadline = began + PATIENCE;
         loop {
-            let waiting = self.shared.read(waiting);
+            let mut waiting = self.shared.read(waiting);
+            if began.elapsed() >= TOLERANCE {
+                waiting.retain(|line| !self.tolerated.contains(name_in(line)));
+            }
             if waiting.is_empty() {
                 break;
             }
@@ -43,6 +50,15 @@ impl Lab {
         sleep(QUIET).await;
         Ok(())
     }
+}
+
+/// The workloads that are not all there, by their names: `deployment/web in shop`.
+pub(in crate::lab) fn waiting_in(world: &World) -> Vec<String> {
+    waiting(world).iter().map(|line| name_in(line).to_owned()).collect()
+}
+
+fn name_in(line: &str) -> &str {
+    line.split_once(" has ").map_or(line, |(name, _)| name)
 }
 
 /// Workloads that are not all there, with the reason of the first pod that says one.

@@ -19,7 +19,7 @@ mod stateful_sets;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process};
+pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process, adopt, hook};
 pub(in crate::lab) use self::nodes::{Nodes, cut_power, remove as remove_machine, restore_power};
 pub(in crate::lab) use self::scheduler::SchedulerMemory;
 

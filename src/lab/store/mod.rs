@@ -7,6 +7,7 @@ mod kinds;
 mod labels;
 mod names;
 mod refused;
+mod restored;
 #[cfg(test)]
 mod tests;
 

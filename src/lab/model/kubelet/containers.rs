@@ -198,6 +198,27 @@ impl Container {
         own.into_iter().chain(self.probers.iter().filter_map(Prober::due)).min()
     }
 
+    /// It has run since `began`, and its status shows it; its probes found it working.
+    pub(super) fn runs_on(&mut self, life: u64, began: Time, age: Duration, restarts: i32) {
+        let now = Instant::now();
+        let whole = now.checked_sub(age).unwrap_or(now);
+        // What its application does after a while, it does from now on.
+        let hangs = self.app.as_ref().ok().and_then(|app| Some(now + app.hangs_after?));
+        let exits = self.app.as_ref().ok().and_then(|app| own_end(app, self.role));
+        let exits = exits.map(|(after, code)| (now + after, code));
+        self.state = State::Running(Run { life, whole, began, listens: None, hangs, exits });
+        (self.shown, self.restarts, self.ran) = (Some((life, Some(whole))), restarts, true);
+        for prober in &mut self.probers {
+            prober.has_found(life);
+        }
+    }
+
+    /// It has ended well before.
+    pub(super) fn is_through(&mut self, life: u64, began: Time) {
+        let exit = Exit { life, at: Instant::now(), code: 0, reason: "Completed", finished: began.clone(), began };
+        (self.state, self.shown, self.ran) = (State::Ended(exit), Some((life, None)), true);
+    }
+
     /// Its next start begins with a clean slate, as in a new sandbox.
     pub(super) fn forget(&mut self) {
         if let State::Ended(exit) = &self.state {

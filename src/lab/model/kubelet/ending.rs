@@ -218,7 +218,7 @@ fn begun() -> Stage {
 }
 
 /// How long what a container wants done before its end takes. Of a command only its `sleep` is known; requests are answered at once.
-pub(super) fn hook(of: &Container) -> Option<Duration> {
+pub(in crate::lab) fn hook(of: &Container) -> Option<Duration> {
     let hook = of.lifecycle.as_ref()?.pre_stop.as_ref()?;
     if let Some(sleep) = &hook.sleep {
         return Some(Duration::from_secs(u64::try_from(sleep.seconds).unwrap_or(0)));

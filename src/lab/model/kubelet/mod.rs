@@ -4,6 +4,7 @@
 //! itself: it knows when something is due next, and has one errand come for it then. What the applications in the containers do is said by
 //! annotations of the pods, which [`app`] lists.
 
+mod adopt;
 mod app;
 mod containers;
 mod ending;
@@ -25,6 +26,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::Value;
 use tokio::time::Instant;
 
+pub(in crate::lab) use self::adopt::adopt;
+pub(in crate::lab) use self::ending::hook;
 pub(super) use self::power::power_changed;
 pub(in crate::lab) use self::process::Process;
 use self::process::Processes;

@@ -35,6 +35,12 @@ impl Kubelets {
         self.machines.entry(node.to_owned()).or_insert_with(|| Machine { number, ..Machine::default() })
     }
 
+    /// A machine has run for long: what runs on it is taken over as it is, and these images are there.
+    pub(super) fn run_on(&mut self, node: &str, images: impl Iterator<Item = String>) {
+        self.machine(node).on = true;
+        self.images.extend(images.map(|image| ((node.to_owned(), image), Instant::now())));
+    }
+
     /// Whether a node's kubelet works.
     pub(super) fn works(&self, node: &str) -> bool {
         self.machines.get(node).is_some_and(|machine| machine.on)

@@ -209,6 +209,13 @@ impl Prober {
         self.stopped
     }
 
+    /// It has found a container working for so long that nothing is new to it.
+    pub(super) const fn has_found(&mut self, life: u64) {
+        (self.life, self.asked) = (Some(life), Some(life));
+        (self.result, self.last, self.run) = (Some(true), Some(true), self.successes);
+        self.on_hold = matches!(self.kind, Kind::Startup);
+    }
+
     /// Runs no more.
     pub(super) fn stop(&mut self) {
         self.stopped = true;

@@ -183,7 +183,7 @@ impl Worker {
         own.into_iter().flatten().chain(self.containers.iter().filter_map(Container::due)).min()
     }
 
-    fn sandbox_is_up(&mut self, world: &mut World) {
+    pub(super) fn sandbox_is_up(&mut self, world: &mut World) {
         let Some(address) = world.kubelets.address(&world.store, &self.node, self.in_host_network()) else {
             // No address is free: the kubelet tries again.
             self.stage = Stage::Creating { until: Instant::now() + Duration::from_secs(10) };

@@ -83,6 +83,28 @@ fn create<O: Metadata<Ty = ObjectMeta>>(
     })
 }
 
+/// Puts a revision in under a name and hash that it had elsewhere, so that pods that carry them are of it.
+pub(in crate::lab) fn restore_revision<O: Metadata<Ty = ObjectMeta>>(
+    world: &mut World,
+    owner: &O,
+    template: &PodTemplateSpec,
+    (label, hash): (&str, &str),
+    revision: i64,
+) {
+    let mut labels = template.metadata.as_ref().and_then(|meta| meta.labels.clone()).unwrap_or_default();
+    labels.insert(label.to_owned(), hash.to_owned());
+    let metadata = ObjectMeta {
+        name: Some(format!("{}-{hash}", owner.metadata().name.clone().unwrap_or_default())),
+        namespace: owner.metadata().namespace.clone(),
+        labels: Some(labels),
+        owner_references: Some(vec![owner_reference(owner)]),
+        ..ObjectMeta::default()
+    };
+    let (data, now) = (Some(RawExtension(data_of(template))), world.wall());
+    // Two owners can't have the same name.
+    drop(world.store.add(&ControllerRevision { data, metadata, revision }, now));
+}
+
 fn data_of(template: &PodTemplateSpec) -> Value {
     let mut template = serde_json::to_value(template).unwrap_or_default();
     template["$patch"] = "replace".into();
