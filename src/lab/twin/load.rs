@@ -177,7 +177,7 @@ impl Loading<'_> {
         }
     }
 
-    /// The revisions that the pods of StatefulSets and DaemonSets carry: a set whose revision nobody knows would replace all its pods.
+    /// The revisions that the pods of `StatefulSets` and `DaemonSets` carry: a set whose revision nobody knows would replace all its pods.
     fn restore_revisions(&mut self) {
         for set in self.world.store.list::<StatefulSet>(None).collect::<Vec<_>>() {
             let (Some(spec), Some(status)) = (&set.spec, &set.status) else { continue };

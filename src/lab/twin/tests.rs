@@ -62,7 +62,7 @@ async fn original() -> Lab {
 }
 
 async fn read(lab: &Lab) -> Twin {
-    Twin::read(&lab.cluster(), &Scope::default(), lab.shared.read(|world| world.wall())).await.unwrap()
+    Twin::read(&lab.cluster(), &Scope::default(), lab.shared.read(crate::lab::world::World::wall)).await.unwrap()
 }
 
 /// A lab that begins as a twin.
