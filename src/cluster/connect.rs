@@ -95,7 +95,7 @@ pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
         version: version.git_version,
         aws: None,
     };
-    Ok(Cluster { client, id, ledger, leash, commands: Commands::default(), expiry, cloud: None })
+    Ok(Cluster { client, id, ledger, leash, commands: Commands::default(), expiry, cloud: None, endpoint: None })
 }
 
 impl Cluster {
@@ -111,7 +111,7 @@ impl Cluster {
         let (ledger, leash) = (Ledger::default(), Leash::default());
         let service = tower::ServiceBuilder::new().layer(leash.clone()).layer(ledger.clone()).service(service);
         let client = ClientBuilder::new(service.boxed(), DEFAULT_NAMESPACE.to_owned()).build();
-        Self { client, id, ledger, leash, commands: Commands::default(), expiry: None, cloud: None }
+        Self { client, id, ledger, leash, commands: Commands::default(), expiry: None, cloud: None, endpoint: None }
     }
 }
 

@@ -12,7 +12,7 @@ mod ledger;
 
 pub use call::Call;
 pub use cloud::{
-    Activity, Cloud, CloudError, Group, Instance, Interface, Member, NetworkAcl, Simulated, Subnet, Wanted,
+    Activity, Cloud, CloudError, Endpoint, Group, Instance, Interface, Member, NetworkAcl, Simulated, Subnet, Wanted,
 };
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use cloud::{FakeAcls, FakeScaling};
@@ -24,7 +24,7 @@ pub use error::{explain, is_transient, status_of};
 pub use leash::{Leash, Let, OffLeash};
 pub use ledger::{CallLine, Ledger, Made};
 
-use crate::record::ClusterId;
+use crate::record::{AwsId, ClusterId};
 
 /// A connected cluster. Cheap to clone.
 #[derive(Clone)]
@@ -36,6 +36,8 @@ pub struct Cluster {
     commands: Commands,
     expiry: Option<Expiry>,
     cloud: Option<Cloud>,
+    /// What stands in the place of AWS.
+    endpoint: Option<Endpoint>,
 }
 
 impl Cluster {
@@ -50,6 +52,7 @@ impl Cluster {
             commands: Commands::default(),
             expiry: None,
             cloud: None,
+            endpoint: None,
         }
     }
 
@@ -98,9 +101,19 @@ impl Cluster {
     ///
     /// When the credentials are missing, not accepted, or of another account.
     pub async fn with_cloud(&self, wanted: &Wanted) -> Result<Self, ConnectError> {
-        let cloud = Cloud::connect(wanted, self.ledger.clone(), self.leash.clone()).await?;
+        let cloud = Cloud::connect(wanted, self.endpoint.as_ref(), self.ledger.clone(), self.leash.clone()).await?;
         let id = ClusterId { aws: Some(cloud.id().clone()), ..self.id.clone() };
         Ok(Self { id, cloud: Some(cloud), ..self.clone() })
+    }
+
+    /// The same cluster with a service in the place of AWS: no account is ever reached but through it. Where the account behind the cluster
+    /// is known, it is open at once.
+    #[must_use]
+    pub fn in_cloud(self, endpoint: Endpoint, aws: Option<AwsId>) -> Self {
+        let opened = |aws: &AwsId| Cloud::open(&endpoint, aws.clone(), self.ledger.clone(), self.leash.clone());
+        let cloud = aws.as_ref().map(opened);
+        let id = ClusterId { aws: cloud.as_ref().map(|cloud| cloud.id().clone()), ..self.id };
+        Self { id, cloud, endpoint: Some(endpoint), ..self }
     }
 
     /// The cloud behind it, where one was opened.

@@ -10,6 +10,10 @@ use crate::record::AwsId;
 #[derive(Debug, Clone)]
 pub enum Cloud {}
 
+/// What nothing stands in the place of: a type of which there is no value.
+#[derive(Debug, Clone)]
+pub enum Endpoint {}
+
 impl Cloud {
     /// Always refuses.
     ///
@@ -17,11 +21,17 @@ impl Cloud {
     ///
     /// Always.
     #[expect(clippy::unused_async, reason = "the same signature as with the SDK")]
-    pub async fn connect(_: &Wanted, _: Ledger, _: Leash) -> Result<Self, ConnectError> {
+    pub async fn connect(_: &Wanted, _: Option<&Endpoint>, _: Ledger, _: Leash) -> Result<Self, ConnectError> {
         Err(ConnectError::new(
             "this binary was built without AWS, and the experiment acts on an AWS account",
             "build it with the cargo feature `aws`, which is on by default",
         ))
+    }
+
+    /// Never called.
+    #[must_use]
+    pub fn open(endpoint: &Endpoint, _: AwsId, _: Ledger, _: Leash) -> Self {
+        match *endpoint {}
     }
 
     /// Never called.

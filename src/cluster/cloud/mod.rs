@@ -15,11 +15,11 @@ mod form;
 mod types;
 
 #[cfg(not(feature = "aws"))]
-pub use absent::Cloud;
+pub use absent::{Cloud, Endpoint};
 #[cfg(feature = "aws")]
 use again::again;
 #[cfg(feature = "aws")]
-pub use aws::Cloud;
+pub use aws::{Cloud, Endpoint};
 #[cfg(all(test, feature = "aws"))]
 pub(crate) use aws::{FakeAcls, FakeScaling};
 pub use error::CloudError;

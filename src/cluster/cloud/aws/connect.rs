@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient};
+use aws_smithy_runtime_api::shared::IntoShared as _;
 
 use super::super::{CloudError, Wanted, again};
 use super::wire::Wire;
@@ -29,19 +33,16 @@ impl Cloud {
     ///
     /// When there are no credentials, when they are not accepted, or when they belong to another account than the one meant. Nothing
     /// but `sts:GetCallerIdentity` was called then.
-    pub async fn connect(wanted: &Wanted, ledger: Ledger, leash: Leash) -> Result<Self, ConnectError> {
-        let http =
-            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(wanted.region.clone()))
-            .http_client(Wire { inner: http, ledger, leash: leash.clone() })
-            // Retries are ours, where they can be seen and ended.
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(
-                TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build(),
-            )
-            .load()
-            .await;
+    pub async fn connect(
+        wanted: &Wanted,
+        endpoint: Option<&Endpoint>,
+        ledger: Ledger,
+        leash: Leash,
+    ) -> Result<Self, ConnectError> {
+        let config = match endpoint {
+            Some(endpoint) => endpoint.config(&wanted.region, ledger, leash.clone()),
+            None => of_environment(&wanted.region, ledger, leash.clone()).await,
+        };
         let expiry = expiry(&config).await?;
         let sts = aws_sdk_sts::Client::new(&config);
         let who = again(|| async { sts.get_caller_identity().send().await.map_err(failed("sts:GetCallerIdentity")) })
@@ -63,17 +64,75 @@ impl Cloud {
             region: wanted.region.clone(),
             cluster: wanted.cluster.clone(),
             caller: who.arn().unwrap_or_default().to_owned(),
-            endpoints: endpoints(&config),
+            endpoints: endpoint.map_or_else(|| endpoints(&config), |endpoint| vec![endpoint.name.clone()]),
         };
-        Ok(Self {
+        Ok(Self::of(id, expiry, &config, leash))
+    }
+
+    /// Opens an account of which everything is known, and asks nothing.
+    #[must_use]
+    pub fn open(endpoint: &Endpoint, id: AwsId, ledger: Ledger, leash: Leash) -> Self {
+        let config = endpoint.config(&id.region, ledger, leash.clone());
+        let id = AwsId { endpoints: vec![endpoint.name.clone()], ..id };
+        Self::of(id, None, &config, leash)
+    }
+
+    fn of(id: AwsId, expiry: Option<Expiry>, config: &SdkConfig, leash: Leash) -> Self {
+        Self {
             id,
             expiry,
-            ec2: aws_sdk_ec2::Client::new(&config),
-            scaling: aws_sdk_autoscaling::Client::new(&config),
-            iam: aws_sdk_iam::Client::new(&config),
+            ec2: aws_sdk_ec2::Client::new(config),
+            scaling: aws_sdk_autoscaling::Client::new(config),
+            iam: aws_sdk_iam::Client::new(config),
             leash,
-        })
+        }
     }
+}
+
+/// A service that stands in the place of AWS, for every region and account.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    name: String,
+    http: SharedHttpClient,
+}
+
+impl Endpoint {
+    /// A service behind an HTTP client of the SDK's; records call it by its name.
+    #[must_use]
+    pub fn new(name: &str, http: impl HttpClient + 'static) -> Self {
+        Self { name: name.to_owned(), http: http.into_shared() }
+    }
+
+    /// Neither environment nor files of this machine are looked at.
+    fn config(&self, region: &str, ledger: Ledger, leash: Leash) -> SdkConfig {
+        let credentials = Credentials::new("AKIDLAB", "lab", None, None, "the embedded cluster");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(region.to_owned()))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .http_client(Wire { inner: self.http.clone(), ledger, leash })
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build()
+    }
+}
+
+/// As the environment, its profile and the machine say.
+async fn of_environment(region: &str, ledger: Ledger, leash: Leash) -> SdkConfig {
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+    aws_config::defaults(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .http_client(Wire { inner: http, ledger, leash })
+        // Retries are ours, where they can be seen and ended.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts())
+        .load()
+        .await
+}
+
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).operation_timeout(CALL_TIMEOUT).build()
 }
 
 /// When the credentials end, where they say so and nobody renews them.

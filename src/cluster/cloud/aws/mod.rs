@@ -11,6 +11,7 @@ mod testing;
 mod testing_acls;
 mod wire;
 
+pub use connect::Endpoint;
 #[cfg(test)]
 pub(crate) use testing::FakeScaling;
 #[cfg(test)]
