@@ -57,6 +57,24 @@ spec:
 
 /// A twin up to its objects.
 const TWIN: &str = "apiVersion: twin.squall.dev/v1alpha1\nkind: Twin\nsquall: 0.1.0\ntaken: 2026-01-01T00:00:00Z\ncluster: {version: v1.34.0}\ncount: 2\nobjects:\n";
+/// A step that runs commands.
+const COMMANDS: &str = r#"
+apiVersion: squall.dev/v1alpha1
+kind: Experiment
+metadata: {name: commands}
+spec:
+  probes:
+    - {name: web, rate: 10/s, timeout: 1s, http: {url: "http://web.shop.svc/"}}
+  steadyState:
+    - {probe: web, tolerance: "outage <= 2m"}
+  method:
+    - name: off
+      at: 0s
+      for: 90s
+      nodeTerminate: {nodes: {names: [node1]}, provider: exec, exec: {off: [/bin/off, "{node}"], on: [/bin/on, "{node}"]}}
+  timing: {before: 20s, during: 2m, after: 20s}
+  limits: {nodes: 1}
+"#;
 
 /// Runs the binary in an empty folder with a `config`, and gives what it printed and its exit code as one text.
 fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
@@ -72,6 +90,7 @@ fn squall(arguments: &[&str], kubeconfig: Option<&str>) -> String {
         .unwrap();
     std::fs::write(folder.path().join("short.yaml"), format!("{TWIN}- {{\"kind\": \"Pod\"}}\n")).unwrap();
     std::fs::write(folder.path().join("newer.yaml"), TWIN.replace("v1alpha1", "v9")).unwrap();
+    std::fs::write(folder.path().join("commands.yaml"), COMMANDS).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_squall"));
     command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).env_clear().env("HOME", folder.path());
     if let Some(path) = kubeconfig {
@@ -190,11 +209,49 @@ fn a_rehearsal_is_the_same_each_time_by_its_seed() {
     assert!(good > 40_000, "{good} requests");
 }
 
+/// What acts on AWS is rehearsed in an account of the lab's own: no credentials are looked for, and what this machine's environment says
+/// of AWS is nothing to it.
+#[test]
+fn experiments_on_aws_are_rehearsed_without_any() {
+    for (name, groups) in [
+        ("asg-suspend", "across"),
+        ("node-terminate", "across"),
+        ("zone-outage", "per-zone"),
+        ("zone-outage", "across"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let rehearse = |reports: &str| {
+            let file = format!("{}/experiments/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+            let output = Command::new(env!("CARGO_BIN_EXE_squall"))
+                .args(["rehearse", &file, "--seed", "3", "--groups", groups, "--reports", reports])
+                .current_dir(folder.path())
+                .env_clear()
+                .env("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+                .env("AWS_PROFILE", "production")
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(0), "{name} {groups}: {said}");
+            let run = std::fs::read_dir(folder.path().join(reports)).unwrap().next().unwrap().unwrap().path();
+            let report = std::fs::read_to_string(run.join("report.json")).unwrap();
+            let mut report: serde_json::Value = serde_json::from_str(&report).unwrap();
+            for told_by_the_wall in ["run", "started", "ended"] {
+                report[told_by_the_wall] = serde_json::Value::Null;
+            }
+            report
+        };
+        let first = rehearse("first");
+        assert_eq!(first["cluster"]["aws"]["region"], "us-east-1", "{name}: {}", first["cluster"]);
+        assert_eq!(first, rehearse("second"), "{name} {groups}: the same seed makes the same run");
+    }
+}
+
 #[test]
 fn what_can_not_be_rehearsed_is_refused_and_says_why() {
-    let drills = |name: &str| format!("{}/experiments/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
-    let refused = squall(&["rehearse", &drills("asg-suspend")], None);
+    let refused = squall(&["rehearse", "commands.yaml"], None);
     assert!(refused.starts_with("exit 3") && refused.contains("can't be rehearsed"), "{refused}");
+    assert!(refused.contains("a rehearsal runs no commands"), "{refused}");
     insta::assert_snapshot!(
         "rehearse-of-no-manifest",
         squall(&["rehearse", "good.yaml", "--manifest", "none.yaml"], None)

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use squall::cluster::Cluster;
-use squall::lab::{Death, Lab, Shape, Watched, Weather};
+use squall::lab::{Death, Lab, Shape, Site, Watched, Weather};
 use squall::plan::{self, Options, Plan, Source};
 use squall::record::RunVerdict;
 use squall::run::recover::{Recovered, Recovery, find};
@@ -40,7 +40,7 @@ const HEALS: Duration = Duration::from_mins(15);
 const SHOP: &str = include_str!("../deploy/demo.yaml");
 
 /// Steps, one or more of each fault that the lab can rehearse, and whether Squall takes them back.
-const METHODS: [(&str, &str); 6] = [
+const METHODS: [(&str, &str); 12] = [
     ("kill", "{name: a, at: 0s, podKill: {pods: {namespace: shop, selector: app=web, count: 1}}}"),
     (
         "kill all",
@@ -57,17 +57,29 @@ const METHODS: [(&str, &str); 6] = [
         "{name: a, at: 0s, for: 4s, scale: {workload: deployment/web, namespace: shop, replicas: 0}}, \
          {name: b, at: 1s, for: 4s, nodeDrain: {nodes: {selector: kubernetes.io/os=linux, count: 1}, timeout: 2m}}",
     ),
+    ("terminate", "{name: a, at: 0s, nodeTerminate: {nodes: {zone: lab-1b}, mode: powerLoss}}"),
+    ("scale in", "{name: a, at: 0s, nodeTerminate: {nodes: {zone: lab-1b}, mode: scaleIn}}"),
+    (
+        "suspend",
+        "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch, Terminate, AZRebalance]}}",
+    ),
+    ("hold a zone", "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch], zone: lab-1b}}"),
+    ("zone", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: lab-1b}}"),
+    ("isolate", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: lab-1b, mode: isolate}}"),
 ];
 
 /// The cluster as it is before and after: every object that lasts, and how many of the others there are.
 type Everything = BTreeMap<String, Value>;
 
 fn experiment(steps: &str) -> Experiment {
+    // A node that is lost is missed after some 50 s only.
+    let during = if steps.contains("for: 70s") { 75 } else { 6 };
     let text = format!(
-        "apiVersion: squall.dev/v1alpha1\nkind: Experiment\nmetadata: {{name: simulated}}\nspec:\n  probes:\n    \
+        "apiVersion: squall.dev/v1alpha1\nkind: Experiment\nmetadata: {{name: simulated}}\nspec:\n  \
+         aws: {{account: \"123456789012\", region: lab-1, cluster: lab}}\n  probes:\n    \
          - {{name: web, rate: 20/s, timeout: 500ms, http: {{url: \"http://web.shop.svc/\"}}}}\n  steadyState:\n    \
          - {{probe: web, tolerance: \"outage <= 1m\"}}\n  method: [{steps}]\n  \
-         timing: {{before: 1s, during: 6s, after: 1s}}\n  limits: {{pods: 10, nodes: 1, namespaces: [shop]}}\n"
+         timing: {{before: 1s, during: {during}s, after: 1s}}\n  limits: {{pods: 10, nodes: 1, groups: 1, namespaces: [shop]}}\n"
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("simulated.yaml");
@@ -92,7 +104,14 @@ struct Case {
 
 impl Case {
     async fn new(seed: u64) -> Self {
-        let lab = Lab::new(&Shape { nodes: 3, zones: 3, seed, wall: wall(), name: "lab".to_owned() });
+        let lab = Lab::new(&Shape {
+            nodes: 3,
+            zones: 3,
+            seed,
+            wall: wall(),
+            name: "lab".to_owned(),
+            aws: Some(Site::default()),
+        });
         lab.apply(SHOP).await.unwrap();
         lab.settled().await.unwrap();
         let before = lab.everything();

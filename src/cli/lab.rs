@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 
 use super::World;
 use super::rehearse::Furniture;
-use crate::lab::Lab;
+use crate::lab::{Lab, Site};
 use crate::record::Exit;
 use crate::run::signals;
 use crate::term::Terminal;
@@ -36,6 +36,9 @@ struct Serve {
     /// Port of the API on 127.0.0.1; a free one when left out
     #[arg(long, default_value_t = 0, value_name = "PORT")]
     port: u16,
+    /// Port of the AWS services on 127.0.0.1; a free one when left out
+    #[arg(long, default_value_t = 0, value_name = "PORT")]
+    aws_port: u16,
     /// Where to write the kubeconfig; overwritten if it is there
     #[arg(long, default_value = "lab.kubeconfig", value_name = "PATH")]
     kubeconfig_out: PathBuf,
@@ -59,6 +62,10 @@ impl Serve {
             Ok(listener) => listener,
             Err(e) => return term.refused(&format!("can't listen on port {}: {e}", self.port), None),
         };
+        let aws = match TcpListener::bind(("127.0.0.1", self.aws_port)).await {
+            Ok(listener) => listener,
+            Err(e) => return term.refused(&format!("can't listen on port {}: {e}", self.aws_port), None),
+        };
         let at = match listener.local_addr() {
             Ok(at) => at,
             Err(e) => return term.errored(&e.to_string()),
@@ -67,7 +74,10 @@ impl Serve {
             let text = format!("can't write the kubeconfig {}: {e}", self.kubeconfig_out.display());
             return term.refused(&text, Some("name another place with `--kubeconfig-out`"));
         }
-        let lab = Lab::new(&self.furniture.shape(self.seed, (world.wall)()));
+        let site = Site { groups: self.furniture.groups, ..Site::default() };
+        let aws_endpoint = aws.local_addr();
+        let sets = format!("AWS_REGION={} AWS_ACCESS_KEY_ID=lab AWS_SECRET_ACCESS_KEY=lab", site.region);
+        let lab = Lab::new(&self.furniture.shape(self.seed, (world.wall)(), Some(site)));
         for (name, text) in &manifests {
             if let Err(e) = lab.apply(text).await {
                 return term.usage(&format!("{name}: {e}"), None);
@@ -75,12 +85,16 @@ impl Serve {
         }
         term.say(&format!("the lab's API listens on http://{at}, in real time; Ctrl-C ends it and forgets everything"));
         term.say(&format!("  export KUBECONFIG={}", self.kubeconfig_out.display()));
+        if let Ok(at) = aws_endpoint {
+            term.say(&format!("  export AWS_ENDPOINT_URL=http://{at} {sets}"));
+        }
         let mut signals = signals::listen();
         let told = |listening: crate::lab::Listening| {
             term.say(&format!("  {:28} http://{}/", listening.service, listening.at));
         };
         tokio::select! {
             () = lab.serve(listener, told) => {}
+            () = lab.serve_aws(aws) => {}
             _ = signals.recv() => {}
         }
         Exit::Passed

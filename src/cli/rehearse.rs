@@ -11,13 +11,13 @@ use super::predicted::{Prediction, command};
 use super::run::{carry_out, experiment_files, load, write_junit};
 use super::twin::Ground;
 use super::{Global, Sets, World};
-use crate::lab::{Lab, Shape};
+use crate::lab::{Groups, Lab, Shape, Site};
 use crate::plan::Source;
 use crate::record::Exit;
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
 use crate::scalar::{EngineKind, Selector};
-use crate::spec::{Experiment, Loaded};
+use crate::spec::{Aws, Experiment, Loaded};
 use crate::term::{Rehearsed, Terminal};
 
 /// The application of experiments/pod-kill.yaml: what a lab has when nobody says otherwise.
@@ -65,6 +65,17 @@ pub(super) struct Furniture {
     /// Zones that they lie in
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=26))]
     zones: u16,
+    /// Auto Scaling groups of the nodes, where the experiment names an AWS account: one over all zones, or one for each
+    #[arg(long, default_value = "across", value_name = "across|per-zone", value_parser = groups)]
+    pub(super) groups: Groups,
+}
+
+fn groups(text: &str) -> Result<Groups, &'static str> {
+    match text {
+        "across" => Ok(Groups::Across),
+        "per-zone" => Ok(Groups::PerZone),
+        _ => Err("write `across` or `per-zone`"),
+    }
 }
 
 /// The workloads of a lab: where each text came from, and the text.
@@ -91,6 +102,11 @@ impl Rehearse {
             Ok(ground) => ground,
             Err(exit) => return exit,
         };
+        let in_cloud = |(_, loaded): &&(_, Loaded)| loaded.experiment.spec.aws.is_some();
+        if let (Some(_), Some((source, _))) = (&ground, jobs.iter().find(in_cloud)) {
+            let text = format!("{source}: `spec.aws`: a twin holds no AWS account, so what acts on one can't be rehearsed on it");
+            return term.refused(&text, Some("leave `--twin` and `--context` out: the lab's own nodes are instances"));
+        }
         let manifests = if ground.is_some() { Ok(Vec::new()) } else { self.furniture.manifests(&mut term) };
         let manifests = match manifests {
             Ok(manifests) => manifests,
@@ -155,12 +171,24 @@ impl Furniture {
         self.manifests.iter().map(read).collect::<Result<_, _>>().map_err(|e| term.usage(&e, None))
     }
 
-    /// The lab with these nodes.
-    pub(super) fn shape(&self, seed: u64, wall: jiff::Timestamp) -> Shape {
+    /// The account that an experiment names, with these groups.
+    fn site(&self, aws: &Aws) -> Site {
+        Site {
+            account: aws.account.to_string(),
+            region: aws.region.to_string(),
+            cluster: aws.cluster.clone(),
+            groups: self.groups,
+        }
+    }
+
+    /// The lab with these nodes, which are instances of an account where there is one.
+    pub(super) fn shape(&self, seed: u64, wall: jiff::Timestamp, aws: Option<Site>) -> Shape {
         let manifests = self.manifests.iter().map(|path| format!(" --manifest {}", path.display()));
         // By its name a report tells the options that make the same lab again.
-        let name = format!("lab --nodes {} --zones {}{}", self.nodes, self.zones, manifests.collect::<String>());
-        Shape { nodes: self.nodes.into(), zones: self.zones.into(), seed, wall, name }
+        let groups = if self.groups == Groups::PerZone { " --groups per-zone" } else { "" };
+        let name =
+            format!("lab --nodes {} --zones {}{groups}{}", self.nodes, self.zones, manifests.collect::<String>());
+        Shape { nodes: self.nodes.into(), zones: self.zones.into(), seed, wall, name, aws }
     }
 }
 
@@ -267,7 +295,11 @@ impl Rehearsal<'_> {
 
     /// The cluster to begin with: a twin, or one that is still empty.
     fn lab(&self, seed: u64, wall: jiff::Timestamp, term: &Rc<RefCell<Terminal>>, shown: bool) -> Result<Lab, Exit> {
-        let Some(ground) = self.ground else { return Ok(Lab::new(&self.verb.furniture.shape(seed, wall))) };
+        let Some(ground) = self.ground else {
+            let furniture = &self.verb.furniture;
+            let site = self.loaded.experiment.spec.aws.as_ref().map(|aws| furniture.site(aws));
+            return Ok(Lab::new(&furniture.shape(seed, wall, site)));
+        };
         let of_twin = Lab::of_twin(&ground.twin, seed, wall, &ground.name);
         let (lab, loaded) = of_twin.map_err(|e| term.borrow_mut().usage(&e.message, e.hint.as_deref()))?;
         if shown {

@@ -59,7 +59,7 @@ impl Fault for AsgSuspend {
         undoable_where: "",
         refusable: false,
         cannot: "take capacity away by itself; save scheduled actions that fall due meanwhile, which are lost; start by and by what is missing when Launch is resumed; be tried by dry run, which Auto Scaling has not: the plan has IAM simulate the caller's policies, and calls the permissions unverified where it may not",
-        unrehearsable: "the lab has no Auto Scaling yet",
+        unrehearsable: "",
         examples: &[
             ("processes of a group", "{groups: {names: [workers-a]}, processes: [Launch, AZRebalance]}"),
             ("a zone", "{groups: {zone: us-east-1a, all: true}, processes: [Launch], zone: us-east-1a}"),

@@ -113,7 +113,7 @@ impl Fault for NodeTerminate {
         undoable_where: "with `provider: docker` or `exec`",
         refusable: false,
         cannot: "terminate instances that EKS Auto Mode operates; find nodes of k3d or minikube as containers (`exec` can)",
-        unrehearsable: "the lab has no machines behind its nodes yet",
+        unrehearsable: "",
         examples: &[
             ("provider: ec2", "{nodes: {zone: us-east-1a}, mode: powerLoss}"),
             ("mode: scaleIn", "{nodes: {zone: us-east-1a}, mode: scaleIn}"),
@@ -128,7 +128,12 @@ impl Fault for NodeTerminate {
     type Note = TerminateNote;
 
     fn about(&self) -> About {
-        About { undoable: self.provider != Provider::Ec2, ..Self::ABOUT }
+        let unrehearsable = match self.provider {
+            Provider::Ec2 => Self::ABOUT.unrehearsable,
+            Provider::Docker => "the lab's nodes are no containers",
+            Provider::Exec => "a rehearsal runs no commands",
+        };
+        About { undoable: self.provider != Provider::Ec2, unrehearsable, ..Self::ABOUT }
     }
 
     fn check(&self) -> Vec<Complaint> {

@@ -113,7 +113,7 @@ impl Fault for ZoneOutage {
         undoable_where: "",
         refusable: false,
         cannot: "take away what the zone has in other subnets: load balancers, NAT gateways, databases",
-        unrehearsable: "the lab has no cloud and no network between zones yet",
+        unrehearsable: "",
         examples: &[("mode: powerLoss", "{zone: us-east-1a}"), ("mode: isolate", "{zone: us-east-1a, mode: isolate}")],
     };
 

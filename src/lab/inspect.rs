@@ -31,6 +31,7 @@ impl Lab {
     pub fn everything(&self) -> BTreeMap<String, Value> {
         let mut all = BTreeMap::new();
         self.shared.read(|world| {
+            all.extend(world.aws.iter().flat_map(super::cloud::Aws::everything));
             for (number, kind) in KINDS.iter().enumerate().filter(|(_, kind)| !PASSING.contains(&kind.kind)) {
                 for object in world.store.objects(number, None) {
                     let counted = match kind.kind {
@@ -48,6 +49,10 @@ impl Lab {
                         entry["objects"] = (entry["objects"].as_u64().unwrap_or(0) + 1).into();
                         entry["ready"] =
                             (entry["ready"].as_u64().unwrap_or(0) + u64::try_from(ready).unwrap_or(0)).into();
+                    } else if let Some(place) = machines(object) {
+                        // Another instance is another node.
+                        let entry = all.entry(place).or_insert_with(|| json!([]));
+                        entry.as_array_mut().into_iter().for_each(|nodes| nodes.push(machine(object)));
                     } else {
                         let name = format!("{} {}/{}", kind.resource(), object.key.namespace, object.key.name);
                         all.insert(name, lasting(object));
@@ -55,8 +60,31 @@ impl Lab {
                 }
             }
         });
+        for nodes in all.values_mut().filter_map(Value::as_array_mut) {
+            nodes.sort_by_key(Value::to_string);
+        }
         all
     }
+}
+
+/// Where the nodes are counted of which this is one: those whose machines a cloud replaces by others.
+fn machines(object: &Object) -> Option<String> {
+    let zone = object.text("/metadata/labels/topology.kubernetes.io~1zone");
+    (KINDS[object.kind].kind == "Node" && !object.text("/spec/providerID").is_empty())
+        .then(|| format!("nodes in {zone}"))
+}
+
+/// What of such a node has nothing to do with which machine it is.
+fn machine(object: &Object) -> Value {
+    let mut json = lasting(object);
+    for (place, field) in
+        [("/metadata", "name"), ("/metadata/labels", "kubernetes.io/hostname"), ("/spec", "providerID")]
+    {
+        if let Some(fields) = json.pointer_mut(place).and_then(Value::as_object_mut) {
+            fields.remove(field);
+        }
+    }
+    json
 }
 
 fn owner(object: &Object) -> String {

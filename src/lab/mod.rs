@@ -4,6 +4,7 @@
 //!
 //! ```text
 //!  plan, runner ──▶ kube::Client ──▶ api::Server ──▶ store ◀──▶ controllers, scheduler, kubelets (model)
+//!  AWS SDK      ──▶ wire         ──▶ cloud ◀──▶ the nodes' power and network
 //!  probe loop   ──▶ transport    ──▶ network (rules of kube-proxy) ──▶ what runs in the pods
 //! ```
 //! All of it lives in tokio's time: on a paused clock minutes pass in milliseconds. Every random choice comes from one seed. What the model
@@ -11,6 +12,7 @@
 
 mod agenda;
 mod api;
+mod cloud;
 mod inspect;
 mod manifest;
 mod model;
@@ -28,6 +30,7 @@ mod twin;
 mod weather;
 mod world;
 
+pub use self::cloud::{Groups, Site};
 pub use self::manifest::{Applied, ManifestError};
 pub use self::serve::Listening;
 pub use self::settled::Unsettled;
@@ -36,12 +39,14 @@ pub use self::twin::{Assumption, Loaded, Missing, Origin, Pseudonyms, Scope, Twi
 pub use self::weather::{Death, Watched, Weather};
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Namespace;
 use tokio::task::AbortHandle;
 
 use self::api::Server;
 use self::network::LabInstrument;
+use self::weather::Sky;
 use self::world::Shared;
 use crate::cluster::Cluster;
 use crate::probe::Instrument;
@@ -57,6 +62,8 @@ const VERSION: &str = "v1.34.0";
 pub struct Lab {
     shared: Shared,
     id: ClusterId,
+    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the SDK's clients are told"))]
+    site: Option<Site>,
     running: AbortHandle,
     /// Workloads that were not settled before it began.
     tolerated: std::collections::BTreeSet<String>,
@@ -70,7 +77,9 @@ impl Lab {
     pub fn new(shape: &Shape) -> Self {
         let shared = Shared::new(shape.seed, shape.wall);
         shape.build(&shared);
-        Self::started(shared, &shape.name)
+        let mut lab = Self::started(shared, &shape.name);
+        lab.site.clone_from(&shape.aws);
+        lab
     }
 
     /// Lets the time of a cluster pass.
@@ -87,13 +96,26 @@ impl Lab {
             aws: None,
         };
         let running = tokio::spawn(shared.clone().keep_going()).abort_handle();
-        Self { shared, id, running, tolerated: std::collections::BTreeSet::new() }
+        Self { shared, id, site: None, running, tolerated: std::collections::BTreeSet::new() }
     }
 
     /// The cluster as the rest of the program knows it: the real client over the modelled API server.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        Cluster::over(Server::new(self.shared.clone()), self.id.clone())
+        self.in_cloud(Cluster::over(Server::new(self.shared.clone()), self.id.clone()), None)
+    }
+
+    /// The same with the lab's cloud in the place of AWS, whose account is open where the lab has one.
+    #[cfg(feature = "aws")]
+    fn in_cloud(&self, cluster: Cluster, sky: Option<Arc<Sky>>) -> Cluster {
+        cluster.in_cloud(cloud::endpoint(&self.shared, sky), self.site.as_ref().map(Site::id))
+    }
+
+    /// Without the SDK no account can be opened.
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_self, reason = "the same signature as with the SDK")]
+    fn in_cloud(&self, cluster: Cluster, _: Option<Arc<Sky>>) -> Cluster {
+        cluster
     }
 
     /// Cuts the power of a node: whatever runs on it is gone at once, and nobody is told.

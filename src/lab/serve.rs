@@ -119,7 +119,7 @@ async fn listen(service: SocketAddr) -> Option<TcpListener> {
 }
 
 /// Accepts for ever; each connection is served by itself.
-async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
+pub(super) async fn accept<F>(listener: TcpListener, serve: impl Fn(TcpStream) -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {

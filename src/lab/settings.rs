@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::cloud::Figures;
+
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub(in crate::lab) struct Settings {
@@ -40,6 +42,8 @@ pub(in crate::lab) struct Settings {
     pub app_answer: Duration,
     /// A round trip between two pods.
     pub round_trip: Duration,
+    /// What the cloud takes.
+    pub cloud: Figures,
 }
 
 impl Default for Settings {
@@ -62,6 +66,7 @@ impl Default for Settings {
             app_start: ms(300),
             app_answer: Duration::from_micros(400),
             round_trip: Duration::from_micros(150),
+            cloud: Figures::default(),
         }
     }
 }

@@ -74,14 +74,15 @@ impl Lab {
         let (died_in, died) = watch::channel(false);
         let calls: Arc<Mutex<u64>> = Arc::default();
         let chance = ChaCha8Rng::seed_from_u64(weather.seed);
-        let shared = Shared { weather, calls: Arc::clone(&calls), chance: Mutex::new(chance), died: died_in };
-        let service = Outside { server: Server::new(self.shared.clone()), shared: Arc::new(shared) };
-        (Cluster::over(service, self.id.clone()), Watched { calls, died })
+        let sky = Arc::new(Sky { weather, calls: Arc::clone(&calls), chance: Mutex::new(chance), died: died_in });
+        let service = Outside { server: Server::new(self.shared.clone()), sky: Arc::clone(&sky) };
+        (self.in_cloud(Cluster::over(service, self.id.clone()), Some(sky)), Watched { calls, died })
     }
 }
 
+/// The weather as it goes, for every way that a client has to the outside.
 #[derive(Debug)]
-struct Shared {
+pub(in crate::lab) struct Sky {
     weather: Weather,
     calls: Arc<Mutex<u64>>,
     chance: Mutex<ChaCha8Rng>,
@@ -89,7 +90,7 @@ struct Shared {
 }
 
 /// What becomes of one call.
-enum Fate {
+pub(in crate::lab) enum Fate {
     Fair {
         late: Duration,
     },
@@ -105,8 +106,9 @@ enum Fate {
     },
 }
 
-impl Shared {
-    fn fate(&self) -> Fate {
+impl Sky {
+    /// What becomes of the next call.
+    pub(in crate::lab) fn fate(&self) -> Fate {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
         if *self.died.borrow() {
@@ -137,13 +139,18 @@ impl Shared {
         }
         Fate::Fair { late: self.weather.late.mul_f64(chance.random::<f64>()) }
     }
+
+    /// The client is dead.
+    pub(in crate::lab) fn die(&self) {
+        self.died.send_replace(true);
+    }
 }
 
 /// A client's way to the server, through the weather.
 #[derive(Debug, Clone)]
 struct Outside {
     server: Server,
-    shared: Arc<Shared>,
+    sky: Arc<Sky>,
 }
 
 impl Service<Request<Body>> for Outside {
@@ -156,10 +163,10 @@ impl Service<Request<Body>> for Outside {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let (server, shared) = (self.server.clone(), Arc::clone(&self.shared));
+        let (server, sky) = (self.server.clone(), Arc::clone(&self.sky));
         async move {
             let broken = || BoxError::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
-            match shared.fate() {
+            match sky.fate() {
                 Fate::Fair { late } => {
                     if !late.is_zero() {
                         sleep(late).await;
@@ -182,7 +189,7 @@ impl Service<Request<Body>> for Outside {
                     if carried_out {
                         drop(server.oneshot(request).await);
                     }
-                    shared.died.send_replace(true);
+                    sky.die();
                     std::future::pending().await
                 }
             }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::agenda::Agenda;
+use super::cloud::Aws;
 use super::model::{self, Controller, Kubelets, Nodes, SchedulerMemory, Task};
 use super::network::Network;
 use super::settings::Settings;
@@ -29,6 +30,8 @@ pub(in crate::lab) struct World {
     pub scheduler: SchedulerMemory,
     /// Services' rules and the connections through them.
     pub network: Network,
+    /// The AWS account that nodes are instances of.
+    pub aws: Option<Aws>,
     agenda: Agenda,
     chance: ChaCha8Rng,
     zero: Instant,
@@ -44,6 +47,7 @@ impl World {
             nodes: Nodes::default(),
             scheduler: SchedulerMemory::default(),
             network: Network::default(),
+            aws: None,
             agenda: Agenda::default(),
             chance: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed),
             zero: Instant::now(),

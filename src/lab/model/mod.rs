@@ -20,12 +20,14 @@ mod stateful_sets;
 mod tests;
 
 pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process, adopt, hook};
-pub(in crate::lab) use self::nodes::{Nodes, cut_power, remove as remove_machine, restore_power};
+pub(in crate::lab) use self::nodes::{
+    Nodes, cut_network, cut_power, remove as remove_machine, restore_network, restore_power,
+};
 pub(in crate::lab) use self::scheduler::SchedulerMemory;
 
-use super::network;
 use super::store::{Change, ObjectKey};
 use super::world::World;
+use super::{cloud, network};
 
 /// Who looks at objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +46,8 @@ pub(in crate::lab) enum Controller {
     Nodes,
     /// kube-proxy.
     Proxy,
+    /// Instances, and the groups that start and end them.
+    Cloud,
 }
 
 /// Something to be done at its time.
@@ -89,5 +93,6 @@ pub(in crate::lab) fn perform(world: &mut World, task: Task) {
         Controller::Scheduler => scheduler::reconcile(world, &key),
         Controller::Nodes => nodes::reconcile(world, &key),
         Controller::Proxy => network::reconcile(world, &key),
+        Controller::Cloud => cloud::reconcile(world, &key),
     }
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::core::v1::Service;
 
 use super::rules::endpoints;
+use super::transport::is_cut_off;
 use crate::lab::store::ObjectKey;
 use crate::lab::world::World;
 use crate::probe::Class;
@@ -71,6 +72,7 @@ fn ask_dns(world: &mut World) -> Result<(), Class> {
     let Some(backends) = backends.filter(|all| !all.is_empty()) else { return Err(Class::DnsUnreachable) };
     let chosen = backends[world.pick(backends.len())];
     match world.kubelets.at(chosen.ip(), chosen.port()) {
+        Some(process) if is_cut_off(world, process) => Err(Class::DnsTimeout),
         Some(process) if process.ended.is_none() && process.listens.is_some() && process.hangs.is_none() => Ok(()),
         // Nobody listens there any more, which the kernel of that pod says; gone altogether, nothing answers.
         Some(process) if process.ended.is_none_or(|(_, cut)| !cut) && process.hangs.is_none() => {

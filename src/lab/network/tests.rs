@@ -100,6 +100,20 @@ async fn of_a_node_without_power_nothing_comes_back_until_the_deadline() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_a_node_without_a_network_nothing_comes_back_until_it_has_one() {
+    let lab = shop(1, json!({})).await;
+    let kept = transport(&lab, StreamKind::KeptAlive);
+    assert_eq!(class(&send(&kept).await), None);
+    let node = pods(&lab)[0].spec.as_ref().unwrap().node_name.clone().unwrap();
+    lab.with(|world| model::cut_network(world, &node));
+    let (reused, fresh) = (send(&kept).await, send(&transport(&lab, StreamKind::Fresh)).await);
+    assert_eq!((reused.reused, class(&reused)), (true, Some(Class::ResponseTimeout)));
+    assert_eq!(class(&fresh), Some(Class::ConnectTimeout));
+    lab.with(|world| model::restore_network(world, &node));
+    assert_eq!(class(&send(&transport(&lab, StreamKind::Fresh)).await), None, "the same process, which never stopped");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_under_way_when_its_process_ends_is_cut_at_that_instant() {
     let lab = shop(1, json!({"lab.squall.dev/answers-in": "400ms", "lab.squall.dev/crashes-after": "40s"})).await;
     let address: SocketAddr =

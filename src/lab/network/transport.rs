@@ -167,11 +167,17 @@ impl LabTransport {
         let (round_trip, process) =
             self.shared.read(|world| (world.settings.round_trip, world.kubelets.life(connection.life).cloned()));
         let Some(process) = process else { return way.fail(Class::ResponseReset).await };
+        if self.shared.read(|world| is_cut_off(world, &process)) {
+            return way.silence(Class::ResponseTimeout).await;
+        }
         let asked = way.at + round_trip / 2;
         way.step(Step::Response, round_trip + process.answers_in);
         let answered = way.at.min(way.slot.deadline);
         sleep_until(answered).await;
         let process = self.shared.read(|world| world.kubelets.life(connection.life).cloned()).unwrap_or(process);
+        if self.shared.read(|world| is_cut_off(world, &process)) {
+            return way.silence(Class::ResponseTimeout).await;
+        }
         if let Some(at) = process.hangs.filter(|at| *at < answered) {
             // Whoever hangs for good never answers; a request that came before that was answered.
             if asked >= at || way.at > at {
@@ -252,11 +258,17 @@ pub(in crate::lab) fn dial(world: &mut World, to: SocketAddr) -> Dialled {
     };
     match world.kubelets.at(target.ip(), target.port()) {
         None | Some(Process { ended: Some((_, true)), .. }) => Dialled::Silent { remote: to },
+        Some(process) if is_cut_off(world, process) => Dialled::Silent { remote: to },
         Some(process) if process.ended.is_some() || process.listens.is_none() || process.drains => {
             Dialled::Failed { class: Class::ConnectRefused, remote: to }
         }
         Some(process) => Dialled::Open { life: process.life, remote: to },
     }
+}
+
+/// Whether packets to a process vanish, because its node is cut off.
+pub(super) fn is_cut_off(world: &World, process: &Process) -> bool {
+    world.nodes.any_cut_off() && world.kubelets.node_of(process).is_some_and(|node| world.nodes.is_cut_off(node))
 }
 
 /// What the answer of a process is to a probe: nobody knows what its body says, so an application that works is taken to answer as the

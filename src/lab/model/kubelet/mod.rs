@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 pub(in crate::lab) use self::adopt::adopt;
 pub(in crate::lab) use self::ending::hook;
-pub(super) use self::power::power_changed;
+pub(super) use self::power::{network_changed, power_changed};
 pub(in crate::lab) use self::process::Process;
 use self::process::Processes;
 use self::worker::Worker;
@@ -75,6 +75,11 @@ impl Kubelets {
             process.status = status;
         }
     }
+
+    /// The node on which a process runs; `None`: its pod is over.
+    pub(in crate::lab) fn node_of(&self, process: &Process) -> Option<&str> {
+        self.workers.get(&process.uid).map(|worker| worker.node.as_str())
+    }
 }
 
 pub(super) fn observe(world: &mut World, change: &Change) {
@@ -108,7 +113,7 @@ fn concerns(before: Option<&Object>, after: Option<&Object>) -> bool {
 pub(super) fn perform(world: &mut World, errand: Errand) {
     match errand {
         Errand::Look { key, uid, node } => {
-            if world.kubelets.works(&node) {
+            if world.kubelets.works(&node) && !world.nodes.is_cut_off(&node) {
                 take_up(world, &key, &uid, &node);
             }
         }

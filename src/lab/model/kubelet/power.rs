@@ -113,21 +113,51 @@ pub(in crate::lab::model) fn power_changed(world: &mut World, node: &str) {
             world.kubelets.workers.insert(uid, worker);
         }
     }
-    if on {
-        for pod in world.store.pods_on(node) {
-            let (meta, uid) = (&pod.metadata, pod.metadata.uid.as_deref().unwrap_or_default());
-            if !world.kubelets.workers.contains_key(uid) {
-                let key = ObjectKey::new(
-                    meta.namespace.as_deref().unwrap_or_default(),
-                    meta.name.as_deref().unwrap_or_default(),
-                );
-                take_up(world, &key, uid, node);
-            }
+    if on && !world.nodes.is_cut_off(node) {
+        take_up_all(world, node, false);
+    }
+}
+
+/// A node's network was cut, or is whole again: then its kubelet sees what has become of its pods meanwhile, and says what has become of
+/// their containers.
+pub(in crate::lab::model) fn network_changed(world: &mut World, node: &str) {
+    let is_cut_off = world.nodes.is_cut_off(node);
+    let here = world.kubelets.workers.values_mut().filter(|worker| worker.node == node);
+    let mut uids = Vec::new();
+    for worker in here {
+        worker.cut_off = is_cut_off;
+        uids.push(worker.uid.clone());
+    }
+    if is_cut_off || !world.kubelets.works(node) {
+        return;
+    }
+    for uid in uids {
+        super::with(world, &uid, |world, worker| worker.heard(world));
+    }
+    take_up_all(world, node, true);
+}
+
+/// Has a node's kubelet see the pods that are bound to it: those that it does not know, or all.
+fn take_up_all(world: &mut World, node: &str, known: bool) {
+    for pod in world.store.pods_on(node) {
+        let (meta, uid) = (&pod.metadata, pod.metadata.uid.as_deref().unwrap_or_default());
+        if known || !world.kubelets.workers.contains_key(uid) {
+            let key =
+                ObjectKey::new(meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+            take_up(world, &key, uid, node);
         }
     }
 }
 
 impl Worker {
+    /// The node hears and is heard again: the pod may have been deleted meanwhile.
+    fn heard(&mut self, world: &mut World) {
+        if self.stored(world).is_none() && !self.gone {
+            return self.vanished(world);
+        }
+        self.touch(&world.settings);
+    }
+
     /// The node has lost its power, with all that ran on it.
     fn cut(&mut self, world: &mut World) {
         for index in 0..self.containers.len() {

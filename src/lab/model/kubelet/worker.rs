@@ -61,6 +61,8 @@ pub(super) struct Worker {
     pub gone: bool,
     /// Its node has no power.
     pub frozen: bool,
+    /// Its node has no network: nothing is heard of the pod.
+    pub cut_off: bool,
     /// There is nothing more to be done for it.
     pub over: bool,
     /// When an errand will come for it.
@@ -92,6 +94,7 @@ impl Worker {
             sync_at: None,
             gone: false,
             frozen: false,
+            cut_off: false,
             over: false,
             planned: None,
             pod,
@@ -165,7 +168,7 @@ impl Worker {
             self.sync(world);
             return true;
         }
-        if due(self.ending.as_ref().and_then(|ending| ending.leaves)) {
+        if due(self.leaves()) {
             self.leave(world);
             return true;
         }
@@ -178,9 +181,13 @@ impl Worker {
             _ => None,
         };
         let deadline = self.deadline.filter(|_| self.ending.is_none());
-        let leaves = self.ending.as_ref().and_then(|ending| ending.leaves);
-        let own = [sandbox, deadline, self.sync_at, leaves];
+        let own = [sandbox, deadline, self.sync_at, self.leaves()];
         own.into_iter().flatten().chain(self.containers.iter().filter_map(Container::due)).min()
+    }
+
+    /// When it goes from the API, which a kubelet without a network can't reach.
+    fn leaves(&self) -> Option<Instant> {
+        self.ending.as_ref().and_then(|ending| ending.leaves).filter(|_| !self.cut_off)
     }
 
     pub(super) fn sandbox_is_up(&mut self, world: &mut World) {
@@ -228,7 +235,7 @@ impl Worker {
         if ended {
             self.stage = Stage::Down;
         }
-        if !self.gone {
+        if !self.gone && !self.cut_off {
             status::write(world, self);
         }
         self.wake_probes(world);

@@ -43,7 +43,7 @@ pub(super) fn tick(world: &mut World) {
     let now = world.wall();
     for node in world.store.list::<Node>(None).collect::<Vec<_>>() {
         let name = name_of(&node);
-        if ready(&node) != "Unknown" && world.nodes.down.get(name).is_some_and(|lost| *lost <= now) {
+        if ready(&node) != "Unknown" && world.nodes.lost(name).is_some_and(|lost| lost <= now) {
             silence(world, name);
         }
     }
@@ -69,7 +69,7 @@ pub(super) fn tick(world: &mut World) {
     }
     // A node that is silent for too long later; one whose machine is gone and whose object is to follow.
     let silent = |node: &&Arc<Node>| ready(node) != "Unknown";
-    let lost = nodes.iter().filter(silent).filter_map(|node| world.nodes.down.get(name_of(node))).copied();
+    let lost = nodes.iter().filter(silent).filter_map(|node| world.nodes.lost(name_of(node)));
     let next = lost.filter(|lost| *lost > now).min();
     let follows = nodes.iter().any(|node| ready(node) != "True" && world.nodes.gone.contains(name_of(node)));
     let follows = follows.then(|| next_tick(world, world.settings.node_monitor));
@@ -92,7 +92,7 @@ fn silence(world: &mut World, node: &str) {
 
 /// A node that was not heard of posts its status again.
 pub(super) fn heard(world: &mut World, node: &str) {
-    if !world.nodes.is_up(node) {
+    if !world.nodes.is_up(node) || world.nodes.is_cut_off(node) {
         return;
     }
     say(world, node, |known| {

@@ -33,6 +33,8 @@ const HEARD: &str = "/heard/";
 pub(in crate::lab) struct Nodes {
     /// Without power, and when they will have been silent for too long.
     down: BTreeMap<String, Timestamp>,
+    /// With power, but without a network, and the same.
+    cut_off: BTreeMap<String, Timestamp>,
     /// Their machines are gone for good.
     gone: BTreeSet<String>,
     /// Those that were not ready when they were looked at last.
@@ -49,6 +51,21 @@ impl Nodes {
     pub(in crate::lab) fn is_up(&self, node: &str) -> bool {
         !self.down.contains_key(node)
     }
+
+    /// Whether nothing from elsewhere reaches the node, and nothing of it elsewhere.
+    pub(in crate::lab) fn is_cut_off(&self, node: &str) -> bool {
+        self.cut_off.contains_key(node)
+    }
+
+    /// Whether there is such a node at all.
+    pub(in crate::lab) fn any_cut_off(&self) -> bool {
+        !self.cut_off.is_empty()
+    }
+
+    /// When a node of which nothing is heard will have been silent for too long.
+    fn lost(&self, node: &str) -> Option<Timestamp> {
+        [&self.down, &self.cut_off].into_iter().filter_map(|silent| silent.get(node)).min().copied()
+    }
 }
 
 /// Takes a node its power: what runs on it is gone, and nobody is told.
@@ -56,13 +73,39 @@ pub(in crate::lab) fn cut_power(world: &mut World, node: &str) {
     if !world.nodes.is_up(node) {
         return;
     }
-    let since_heartbeat = world.up_to(world.settings.heartbeat);
-    // The controller counts from when it saw the heartbeat, at its next look.
-    let seen = tick_from(before(world.wall(), since_heartbeat), world.settings.node_monitor);
-    let lost = tick_from(after(seen, world.settings.node_grace), world.settings.node_monitor);
+    let lost = silent_from_now(world);
     world.nodes.down.insert(node.to_owned(), lost);
     kubelet::power_changed(world, node);
     at(world, lost, TICK);
+}
+
+/// When a node that is heard no more will have been silent for too long.
+fn silent_from_now(world: &mut World) -> Timestamp {
+    let since_heartbeat = world.up_to(world.settings.heartbeat);
+    // The controller counts from when it saw the heartbeat, at its next look.
+    let seen = tick_from(before(world.wall(), since_heartbeat), world.settings.node_monitor);
+    tick_from(after(seen, world.settings.node_grace), world.settings.node_monitor)
+}
+
+/// Cuts a node off from everything else: what runs on it runs on, its kubelet hears of nothing, and nobody of it.
+pub(in crate::lab) fn cut_network(world: &mut World, node: &str) {
+    if world.nodes.is_cut_off(node) {
+        return;
+    }
+    let lost = silent_from_now(world);
+    world.nodes.cut_off.insert(node.to_owned(), lost);
+    kubelet::network_changed(world, node);
+    at(world, lost, TICK);
+}
+
+/// Lets a node hear and be heard again: its kubelet does what it has missed, and says so with its next heartbeat.
+pub(in crate::lab) fn restore_network(world: &mut World, node: &str) {
+    if world.nodes.cut_off.remove(node).is_none() {
+        return;
+    }
+    kubelet::network_changed(world, node);
+    let heartbeat = world.up_to(world.settings.heartbeat);
+    world.later(heartbeat, Task::Reconcile(Controller::Nodes, ObjectKey::new("", format!("{HEARD}{node}"))));
 }
 
 /// Gives a node its power back: its kubelet starts, and says that it is ready.
@@ -96,6 +139,7 @@ fn observe_node(world: &mut World, change: &Change) {
     if was.is_none() {
         // Only a kubelet with power makes its node.
         world.nodes.down.remove(&key.name);
+        world.nodes.cut_off.remove(&key.name);
         world.nodes.gone.remove(&key.name);
         world.nodes.missing.remove(&key.name);
     }
@@ -107,6 +151,7 @@ fn observe_node(world: &mut World, change: &Change) {
     match now {
         None => {
             world.nodes.unready.remove(&key.name);
+            world.nodes.cut_off.remove(&key.name);
             orphans::missed(world, &key.name);
         }
         Some(now) => {
