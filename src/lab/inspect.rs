@@ -51,8 +51,9 @@ impl Lab {
                             (entry["ready"].as_u64().unwrap_or(0) + u64::try_from(ready).unwrap_or(0)).into();
                     } else if let Some(place) = machines(object) {
                         // Another instance is another node.
-                        let entry = all.entry(place).or_insert_with(|| json!([]));
-                        entry.as_array_mut().into_iter().for_each(|nodes| nodes.push(machine(object)));
+                        if let Some(nodes) = all.entry(place).or_insert_with(|| json!([])).as_array_mut() {
+                            nodes.push(machine(object));
+                        }
                     } else {
                         let name = format!("{} {}/{}", kind.resource(), object.key.namespace, object.key.name);
                         all.insert(name, lasting(object));

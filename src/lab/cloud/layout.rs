@@ -107,7 +107,7 @@ impl Aws {
         let (high, low) = (self.chance.random::<u64>(), self.chance.random::<u64>());
         let (last, middle) = (low & 0xffff_ffff_ffff, low >> 52);
         let uuid =
-            format!("{:08x}-{:04x}-4{:03x}-8{middle:03x}-{last:012x}", high >> 32, high >> 16 & 0xffff, high & 0xfff);
+            format!("{:08x}-{:04x}-4{:03x}-8{middle:03x}-{last:012x}", high >> 32, (high >> 16) & 0xffff, high & 0xfff);
         let Site { region, account, .. } = &self.site;
         let arn = format!("arn:aws:autoscaling:{region}:{account}:autoScalingGroup:{uuid}:autoScalingGroupName/{name}");
         let tags = BTreeMap::from([(self.tag(), Tag { value: "owned".to_owned(), propagates: true })]);

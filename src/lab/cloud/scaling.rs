@@ -77,8 +77,8 @@ impl Aws {
         zone: &str,
         now: Timestamp,
     ) -> Activity {
-        let of = self.groups.get(group).into_iter().flat_map(|group| &group.subnets);
-        let subnet = of.into_iter().find(|subnet| self.zone_of(subnet) == zone).cloned().unwrap_or_default();
+        let mut of = self.groups.get(group).into_iter().flat_map(|group| &group.subnets);
+        let subnet = of.find(|subnet| self.zone_of(subnet) == zone).cloned().unwrap_or_default();
         let activity = Activity {
             id: self.id("activity"),
             group: group.to_owned(),

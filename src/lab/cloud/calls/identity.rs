@@ -15,7 +15,7 @@ pub(super) fn sts(world: &World, form: &Form) -> Result<Xml, Refused> {
     }
 }
 
-pub(super) fn iam(_: &World, form: &Form) -> Result<Xml, Refused> {
+pub(super) fn iam(form: &Form) -> Result<Xml, Refused> {
     let action = form.text("Action");
     if action != "SimulatePrincipalPolicy" {
         return Err(unknown(action));

@@ -149,7 +149,7 @@ pub(super) fn terminate(world: &mut World, form: &Form) -> Result<Xml, Refused> 
         Refused::new("OperationNotPermitted", why)
     });
     if form.flag("DryRun") {
-        return Err(refused.unwrap_or_else(|| dry_run(form).err().unwrap_or_else(|| Refused::missing("DryRun"))));
+        return refused.map_or_else(|| dry_run(form), Err).map(|()| Xml::default());
     }
     let spared: BTreeSet<String> = guarded.into_iter().map(|instance| instance.zone).collect();
     let of = |world: &World, id: &String| world.aws.as_ref().map_or(State::Terminated, |aws| aws.instances[id].state);

@@ -50,8 +50,8 @@ pub(super) fn refreshes(world: &mut World, form: &Form) -> Result<Xml, Refused> 
 
 /// The group of an instance.
 fn group_of(world: &World, id: &str) -> Result<String, Refused> {
-    let all = world.aws.iter().flat_map(|aws| aws.groups.values());
-    let found = all.into_iter().find(|group| group.members.iter().any(|member| member.id == id));
+    let mut all = world.aws.iter().flat_map(|aws| aws.groups.values());
+    let found = all.find(|group| group.members.iter().any(|member| member.id == id));
     let missing =
         || Refused::invalid(format!("Instance Id not found - No managed instance found for instance ID {id}"));
     found.map(|group| group.name.clone()).ok_or_else(missing)

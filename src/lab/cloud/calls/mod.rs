@@ -104,7 +104,7 @@ fn carry_out(world: &mut World, service: Service, host: &str, form: &Form) -> Re
         Service::Ec2 => ec2(world, form),
         Service::Scaling => scaling(world, form),
         Service::Sts => identity::sts(world, form),
-        Service::Iam => identity::iam(world, form),
+        Service::Iam => identity::iam(form),
     }
 }
 
