@@ -40,7 +40,7 @@ const HEALS: Duration = Duration::from_mins(15);
 const SHOP: &str = include_str!("../deploy/demo.yaml");
 
 /// Steps, one or more of each fault that the lab can rehearse, and whether Squall takes them back.
-const METHODS: [(&str, &str); 12] = [
+const METHODS: [(&str, &str); 14] = [
     ("kill", "{name: a, at: 0s, podKill: {pods: {namespace: shop, selector: app=web, count: 1}}}"),
     (
         "kill all",
@@ -66,6 +66,8 @@ const METHODS: [(&str, &str); 12] = [
     ("hold a zone", "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch], zone: lab-1b}}"),
     ("zone", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: lab-1b}}"),
     ("isolate", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: lab-1b, mode: isolate}}"),
+    ("kill DNS", "{name: a, at: 0s, coreDns: {mode: kill}}"),
+    ("scale DNS", "{name: a, at: 0s, for: 3s, coreDns: {mode: scaleToZero, replicas: 1}}"),
 ];
 
 /// The cluster as it is before and after: every object that lasts, and how many of the others there are.
@@ -79,7 +81,7 @@ fn experiment(steps: &str) -> Experiment {
          aws: {{account: \"123456789012\", region: lab-1, cluster: lab}}\n  probes:\n    \
          - {{name: web, rate: 20/s, timeout: 500ms, http: {{url: \"http://web.shop.svc/\"}}}}\n  steadyState:\n    \
          - {{probe: web, tolerance: \"outage <= 1m\"}}\n  method: [{steps}]\n  \
-         timing: {{before: 1s, during: {during}s, after: 1s}}\n  limits: {{pods: 10, nodes: 1, groups: 1, namespaces: [shop]}}\n"
+         timing: {{before: 1s, during: {during}s, after: 1s}}\n  limits: {{pods: 10, nodes: 1, groups: 1, namespaces: [shop, kube-system]}}\n"
     );
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("simulated.yaml");

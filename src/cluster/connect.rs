@@ -9,7 +9,7 @@ use kube::client::{Body, ClientBuilder, ConfigExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use tower::ServiceExt as _;
 
-use super::{Cluster, Commands, Leash, Ledger, credentials, explain};
+use super::{Cluster, Commands, Datagrams, Leash, Ledger, credentials, explain};
 use crate::record::{ClusterId, IN_CLUSTER};
 
 /// How long a connection may take to open. Reads have no limit of their own, because watches are long; every other call is bounded
@@ -95,7 +95,17 @@ pub async fn connect(meant: &Connection) -> Result<Cluster, ConnectError> {
         version: version.git_version,
         aws: None,
     };
-    Ok(Cluster { client, id, ledger, leash, commands: Commands::default(), expiry, cloud: None, endpoint: None })
+    Ok(Cluster {
+        client,
+        id,
+        ledger,
+        leash,
+        commands: Commands::default(),
+        expiry,
+        cloud: None,
+        endpoint: None,
+        datagrams: Datagrams::default(),
+    })
 }
 
 impl Cluster {
@@ -111,7 +121,17 @@ impl Cluster {
         let (ledger, leash) = (Ledger::default(), Leash::default());
         let service = tower::ServiceBuilder::new().layer(leash.clone()).layer(ledger.clone()).service(service);
         let client = ClientBuilder::new(service.boxed(), DEFAULT_NAMESPACE.to_owned()).build();
-        Self { client, id, ledger, leash, commands: Commands::default(), expiry: None, cloud: None, endpoint: None }
+        Self {
+            client,
+            id,
+            ledger,
+            leash,
+            commands: Commands::default(),
+            expiry: None,
+            cloud: None,
+            endpoint: None,
+            datagrams: Datagrams::default(),
+        }
     }
 }
 

@@ -5,6 +5,7 @@ mod cloud;
 mod command;
 mod connect;
 mod credentials;
+mod datagrams;
 mod engine;
 mod error;
 mod leash;
@@ -19,6 +20,7 @@ pub(crate) use cloud::{FakeAcls, FakeScaling};
 pub use command::{CommandError, CommandLine, Commands};
 pub use connect::{ConnectError, Connection, connect};
 pub use credentials::Expiry;
+pub use datagrams::{AskDns, Datagrams};
 pub use engine::{Container, Engine, EngineError};
 pub use error::{explain, is_transient, status_of};
 pub use leash::{Leash, Let, OffLeash};
@@ -38,6 +40,7 @@ pub struct Cluster {
     cloud: Option<Cloud>,
     /// What stands in the place of AWS.
     endpoint: Option<Endpoint>,
+    datagrams: Datagrams,
 }
 
 impl Cluster {
@@ -53,7 +56,14 @@ impl Cluster {
             expiry: None,
             cloud: None,
             endpoint: None,
+            datagrams: Datagrams::default(),
         }
+    }
+
+    /// The same with DNS servers asked in another way than over this machine's sockets.
+    #[must_use]
+    pub fn asking(self, carrier: impl AskDns + 'static) -> Self {
+        Self { datagrams: Datagrams::by(carrier), ..self }
     }
 
     /// The same with an open cloud: how tests make one.
@@ -127,6 +137,12 @@ impl Cluster {
     pub fn expiry(&self) -> Option<&Expiry> {
         let cloud = self.cloud.as_ref().and_then(Cloud::expiry);
         [self.expiry.as_ref(), cloud].into_iter().flatten().min_by_key(|expiry| expiry.at)
+    }
+
+    /// Who carries questions to DNS servers.
+    #[must_use]
+    pub const fn datagrams(&self) -> &Datagrams {
+        &self.datagrams
     }
 
     /// Every call made through the client.

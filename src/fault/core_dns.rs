@@ -151,7 +151,7 @@ impl Fault for CoreDns {
         undoable_where: "not with `mode: kill`",
         refusable: false,
         cannot: "break DNS servers other than CoreDNS; reach answers that a client or NodeLocal DNSCache already has; break the answers of some replicas only",
-        unrehearsable: "the DNS of the lab has no Corefile yet",
+        unrehearsable: "",
         examples: &[
             ("mode: kill", "{mode: kill}"),
             ("mode: scaleToZero", "{mode: scaleToZero}"),

@@ -13,6 +13,8 @@
 mod agenda;
 mod api;
 mod cloud;
+mod datagrams;
+mod dns;
 mod inspect;
 mod manifest;
 mod model;
@@ -102,7 +104,8 @@ impl Lab {
     /// The cluster as the rest of the program knows it: the real client over the modelled API server.
     #[must_use]
     pub fn cluster(&self) -> Cluster {
-        self.in_cloud(Cluster::over(Server::new(self.shared.clone()), self.id.clone()), None)
+        let cluster = Cluster::over(Server::new(self.shared.clone()), self.id.clone());
+        self.in_cloud(cluster.asking(self.datagrams()), None)
     }
 
     /// The same with the lab's cloud in the place of AWS, whose account is open where the lab has one.

@@ -76,7 +76,8 @@ impl Lab {
         let chance = ChaCha8Rng::seed_from_u64(weather.seed);
         let sky = Arc::new(Sky { weather, calls: Arc::clone(&calls), chance: Mutex::new(chance), died: died_in });
         let service = Outside { server: Server::new(self.shared.clone()), sky: Arc::clone(&sky) };
-        (self.in_cloud(Cluster::over(service, self.id.clone()), Some(sky)), Watched { calls, died })
+        let cluster = Cluster::over(service, self.id.clone()).asking(self.datagrams());
+        (self.in_cloud(cluster, Some(sky)), Watched { calls, died })
     }
 }
 

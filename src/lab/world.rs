@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::agenda::Agenda;
 use super::cloud::Aws;
+use super::dns::Dns;
 use super::model::{self, Controller, Kubelets, Nodes, SchedulerMemory, Task};
 use super::network::Network;
 use super::settings::Settings;
@@ -32,6 +33,8 @@ pub(in crate::lab) struct World {
     pub network: Network,
     /// The AWS account that nodes are instances of.
     pub aws: Option<Aws>,
+    /// What runs as the cluster's DNS.
+    pub dns: Dns,
     agenda: Agenda,
     chance: ChaCha8Rng,
     zero: Instant,
@@ -48,6 +51,7 @@ impl World {
             scheduler: SchedulerMemory::default(),
             network: Network::default(),
             aws: None,
+            dns: Dns::default(),
             agenda: Agenda::default(),
             chance: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed),
             zero: Instant::now(),

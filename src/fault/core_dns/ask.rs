@@ -1,20 +1,19 @@
 //! Asking a resolver: one question, one datagram, one answer or none.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
 use hickory_resolver::proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RecordType};
 use serde::{Deserialize, Serialize};
-use tokio::net::UdpSocket;
 use tokio::time::{Instant, timeout};
+
+use crate::cluster::Datagrams;
 
 /// How long a resolver may take beyond the delay that it is meant to have. An answer from within the cluster takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Largest datagram that is read.
-const DATAGRAM_MAX: usize = 4096;
 
 /// What a question comes to while the fault bites.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,12 +85,12 @@ impl Questions {
     }
 
     /// Whether the server shows the bite for every name; otherwise what it answers.
-    pub(super) async fn bitten(&self, server: SocketAddr) -> Result<(), String> {
+    pub(super) async fn bitten(&self, by: &Datagrams, server: SocketAddr) -> Result<(), String> {
         let Some(bite) = &self.bite else { return Err("nothing is asked".to_owned()) };
         for name in self.before.keys() {
             let mut last = None;
             for _ in 0..self.tries.max(1) {
-                let answer = ask(server, name, self.patience()).await;
+                let answer = ask(by, server, name, self.patience()).await;
                 let is = answer.is(bite);
                 last = Some(answer);
                 if is {
@@ -107,9 +106,9 @@ impl Questions {
     }
 
     /// Whether the server answers every name as it did before; otherwise what it answers.
-    pub(super) async fn as_before(&self, server: SocketAddr) -> Result<(), String> {
+    pub(super) async fn as_before(&self, by: &Datagrams, server: SocketAddr) -> Result<(), String> {
         for (name, before) in &self.before {
-            let answers = join_all((0..self.tries.max(1)).map(|_| ask(server, name, self.patience()))).await;
+            let answers = join_all((0..self.tries.max(1)).map(|_| ask(by, server, name, self.patience()))).await;
             let late =
                 |answer: &Answered| self.bite.as_ref().is_some_and(|b| matches!(b, Bite::Late(_)) && answer.is(b));
             if let Some(other) = answers.iter().find(|answer| answer.code.as_ref() != Some(before) || late(answer)) {
@@ -121,38 +120,24 @@ impl Questions {
 }
 
 /// Asks for an address of a name. Without an answer in time, or when none could be asked for, there is none.
-pub(super) async fn ask(server: SocketAddr, name: &str, patience: Duration) -> Answered {
+pub(super) async fn ask(by: &Datagrams, server: SocketAddr, name: &str, patience: Duration) -> Answered {
     let begun = Instant::now();
-    let code = timeout(patience, query(server, name)).await.ok().and_then(Result::ok);
+    let code = timeout(patience, query(by, server, name)).await.ok().and_then(Result::ok);
     Answered { code, took: begun.elapsed() }
 }
 
 /// The response code to one name, in words.
-pub(super) async fn code_of(server: SocketAddr, name: &str) -> Option<String> {
-    ask(server, name, PATIENCE).await.code
+pub(super) async fn code_of(by: &Datagrams, server: SocketAddr, name: &str) -> Option<String> {
+    ask(by, server, name, PATIENCE).await.code
 }
 
-async fn query(server: SocketAddr, name: &str) -> std::io::Result<String> {
+async fn query(by: &Datagrams, server: SocketAddr, name: &str) -> std::io::Result<String> {
     let name = Name::from_ascii(name).map_err(std::io::Error::other)?;
-    let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = UdpSocket::bind((any, 0)).await?;
-    socket.connect(server).await?;
-    // The kernel picks a port for each question; its number tells answers apart as well as one of our own.
-    let id = socket.local_addr()?.port();
-    let mut question = Message::new(id, MessageType::Query, OpCode::Query);
+    let mut question = Message::new(0, MessageType::Query, OpCode::Query);
     question.metadata.recursion_desired = true;
     question.add_query(Query::query(name, RecordType::A));
-    socket.send(&question.to_vec().map_err(std::io::Error::other)?).await?;
-    let mut buffer = [0; DATAGRAM_MAX];
-    loop {
-        let length = socket.recv(&mut buffer).await?;
-        // Whatever is not the answer is passed over, as if it had not come.
-        if let Ok(answer) = Message::from_vec(buffer.get(..length).unwrap_or_default())
-            && answer.metadata.id == id
-        {
-            return Ok(word_of(answer.metadata.response_code));
-        }
-    }
+    let answer = by.ask(server, question).await?;
+    Ok(word_of(answer.metadata.response_code))
 }
 
 /// A response code as the protocol's documents write it.

@@ -67,7 +67,7 @@ pub(super) async fn scaled(
     if wanted > 0 {
         return Ok(Effect::Seen(reported));
     }
-    let answered = ask(service, name, SILENCE).await;
+    let answered = ask(cx.cluster.datagrams(), service, name, SILENCE).await;
     Ok(if answered.is(&Bite::Silence) {
         Effect::Seen(format!("{reported}, and {service} gives no answer"))
     } else {
@@ -81,7 +81,7 @@ pub(super) async fn broken(cx: &Acting<'_>, target: &Target, questions: &Questio
         return Ok(Effect::NotYet("CoreDNS can't be asked from here: nothing proves what it answers".to_owned()));
     }
     let servers = servers(cx, target, questions).await?;
-    let looks = join_all(servers.iter().map(|server| questions.bitten(*server))).await;
+    let looks = join_all(servers.iter().map(|server| questions.bitten(cx.cluster.datagrams(), *server))).await;
     Ok(match looks.into_iter().find_map(Result::err) {
         Some(other) => Effect::NotYet(other),
         None if servers.is_empty() => Effect::NotYet("no pod of CoreDNS is ready".to_owned()),
@@ -126,7 +126,7 @@ pub(super) async fn answers_again(
         (None, Some(service)) => vec![service],
         _ => servers(cx, target, questions).await?,
     };
-    let looks = join_all(servers.iter().map(|server| questions.as_before(*server))).await;
+    let looks = join_all(servers.iter().map(|server| questions.as_before(cx.cluster.datagrams(), *server))).await;
     Ok(match looks.into_iter().find_map(Result::err) {
         Some(other) => Heal::NotYet(format!("{ready}, but {other}")),
         None if servers.is_empty() => Heal::NotYet(format!("{ready}, but no pod of CoreDNS is ready")),

@@ -185,7 +185,7 @@ impl Site {
             self.service
         };
         let Some(server) = server else { return Ok(questions) };
-        let codes = join_all(names.iter().map(|name| code_of(server, name))).await;
+        let codes = join_all(names.iter().map(|name| code_of(cluster.datagrams(), server, name))).await;
         let known: Option<Vec<String>> = codes.into_iter().collect();
         questions.before = names.into_iter().zip(known.into_iter().flatten()).collect();
         Ok(questions)

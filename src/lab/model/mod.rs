@@ -27,7 +27,7 @@ pub(in crate::lab) use self::scheduler::SchedulerMemory;
 
 use super::store::{Change, ObjectKey};
 use super::world::World;
-use super::{cloud, network};
+use super::{cloud, dns, network};
 
 /// Who looks at objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +48,8 @@ pub(in crate::lab) enum Controller {
     Proxy,
     /// Instances, and the groups that start and end them.
     Cloud,
+    /// The Corefiles of CoreDNS's pods.
+    Dns,
 }
 
 /// Something to be done at its time.
@@ -73,6 +75,7 @@ pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
     nodes::observe(world, change);
     kubelet::observe(world, change);
     network::observe(world, change);
+    dns::observe(world, change);
 }
 
 /// Does a task.
@@ -94,5 +97,6 @@ pub(in crate::lab) fn perform(world: &mut World, task: Task) {
         Controller::Nodes => nodes::reconcile(world, &key),
         Controller::Proxy => network::reconcile(world, &key),
         Controller::Cloud => cloud::reconcile(world, &key),
+        Controller::Dns => dns::reconcile(world, &key),
     }
 }

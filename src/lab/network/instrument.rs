@@ -7,25 +7,61 @@ use futures::future::LocalBoxFuture;
 use k8s_openapi::api::core::v1::Namespace;
 use tokio::time::Instant;
 
-use super::resolve::Host;
+use super::asking::{DnsTransport, Question};
+use super::multiplexed::MultiplexedTransport;
+use super::resolve::{Host, candidates, name_server};
 use super::transport::{Ask, LabTransport};
 use crate::lab::world::Shared;
 use crate::probe::{
-    self, Answer, Engine, Instrument, Plan, Preflight, ProbeConfig, SetupError, Slot, StreamKind, Transport as _,
+    self, Answer, DnsAsk, Engine, Exchange, HealthState, HttpVersion, Instrument, Plan, Preflight, ProbeConfig,
+    SetupError, Slot, StreamKind, Transport,
 };
+
+/// What the streams of one probe share.
+enum Asked {
+    /// HTTP/1.1 and TCP.
+    Plain(Rc<Ask>),
+    /// HTTP/2, and the state that a health check over gRPC expects.
+    Multiplexed(Rc<Ask>, Option<HealthState>),
+    Dns(Rc<Question>),
+}
+
+/// The transport of one stream.
+#[derive(Debug, Clone)]
+enum Carrier {
+    Plain(LabTransport),
+    Multiplexed(MultiplexedTransport),
+    Dns(DnsTransport),
+}
+
+impl Transport for Carrier {
+    async fn send(self, slot: Slot) -> Exchange {
+        match self {
+            Self::Plain(to) => to.send(slot).await,
+            Self::Multiplexed(to) => to.send(slot).await,
+            Self::Dns(to) => to.send(slot).await,
+        }
+    }
+}
 
 /// See the module's documentation. Needs a `LocalSet` around it.
 #[derive(Debug, Clone)]
 pub(in crate::lab) struct LabInstrument(pub(in crate::lab) Shared);
 
 impl LabInstrument {
-    fn transport(&self, ask: &Rc<Ask>, stream: StreamKind) -> LabTransport {
-        LabTransport::new(self.0.clone(), Rc::clone(ask), stream)
+    fn transport(&self, asked: &Asked, stream: StreamKind) -> Carrier {
+        let shared = self.0.clone();
+        match asked {
+            Asked::Plain(ask) => Carrier::Plain(LabTransport::new(shared, Rc::clone(ask), stream)),
+            Asked::Multiplexed(ask, health) => {
+                Carrier::Multiplexed(MultiplexedTransport::new(shared, Rc::clone(ask), *health, stream))
+            }
+            Asked::Dns(question) => Carrier::Dns(DnsTransport::new(shared, Rc::clone(question), stream)),
+        }
     }
 
-    /// What the streams of a probe share; refuses what the lab has no model of.
-    fn prepare(&self, config: &ProbeConfig) -> Result<Rc<Ask>, SetupError> {
-        let fail = |message: String, hint: &str| SetupError::new(Some(&config.name), message).hint(hint.to_owned());
+    /// What the streams of a probe share; refuses hosts that the lab does not know.
+    fn prepare(&self, config: &ProbeConfig) -> Result<Asked, SetupError> {
         let (host, port, tls, statuses) = match &config.ask {
             probe::Ask::Http(ask) => {
                 let uri = &ask.request.uri;
@@ -34,20 +70,31 @@ impl LabInstrument {
                 (uri.host().unwrap_or_default(), port, tls, Some(ask.expect.statuses.clone()))
             }
             probe::Ask::Tcp(ask) => (ask.host.as_str(), ask.port, false, None),
-            probe::Ask::Grpc(_) | probe::Ask::Dns(_) => {
-                let message = "the lab models HTTP/1.1 and TCP only".to_owned();
-                return Err(fail(message, "rehearse with an HTTP probe of the same Service"));
-            }
+            probe::Ask::Grpc(ask) => (ask.host.as_str(), ask.port, ask.tls, Some(Vec::new())),
+            probe::Ask::Dns(ask) => return self.question(config, ask),
         };
         let Some(host) = Host::read(host, |name| self.is_namespace(name)) else {
             let hint =
                 "write the Service's name in the cluster, `http://NAME.NAMESPACE.svc/`, or pass it as a variable";
-            return Err(fail(
-                format!("the lab has no host `{host}`: it knows Services, and addresses of the cluster"),
-                hint,
-            ));
+            let message = format!("the lab has no host `{host}`: it knows Services, and addresses of the cluster");
+            return Err(SetupError::new(Some(&config.name), message).hint(hint));
         };
-        Ok(Rc::new(Ask { host, port, tls, statuses }))
+        let ask = Rc::new(Ask { host, port, tls, statuses });
+        Ok(match &config.ask {
+            probe::Ask::Grpc(grpc) => Asked::Multiplexed(ask, Some(grpc.expect)),
+            probe::Ask::Http(http) if http.version == HttpVersion::Two => Asked::Multiplexed(ask, None),
+            _ => Asked::Plain(ask),
+        })
+    }
+
+    fn question(&self, config: &ProbeConfig, ask: &DnsAsk) -> Result<Asked, SetupError> {
+        let server = ask.server.or_else(|| self.0.read(name_server)).ok_or_else(|| {
+            SetupError::new(Some(&config.name), "the lab has no DNS: there is no Service `kube-dns` in `kube-system`")
+                .hint("write the `server` that is to be asked")
+        })?;
+        let DnsAsk { name, record, over, expect, .. } = ask;
+        let (names, expect) = (candidates(name), expect.clone());
+        Ok(Asked::Dns(Rc::new(Question { server, names, kind: *record, over: *over, expect })))
     }
 
     fn is_namespace(&self, name: &str) -> bool {

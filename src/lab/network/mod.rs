@@ -3,7 +3,10 @@
 //! Probes are sent from a place of their own inside the cluster's network, which no fault reaches: as from a pod on a node that is not
 //! touched, whose kube-proxy follows the endpoints like any other.
 
+mod asking;
 mod instrument;
+mod multiplexed;
+mod queries;
 mod resolve;
 mod rules;
 mod transport;
@@ -12,5 +15,6 @@ mod transport;
 mod tests;
 
 pub(in crate::lab) use self::instrument::LabInstrument;
+pub(in crate::lab) use self::queries::{CLIENT, Delivered, deliver};
 pub(in crate::lab) use self::rules::{Network, observe, reconcile};
 pub(in crate::lab) use self::transport::{Dialled, dial};

@@ -1,3 +1,5 @@
+mod protocols;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,7 +45,7 @@ async fn shop(replicas: i32, annotations: Value) -> Shared {
 }
 
 fn transport(lab: &Shared, stream: StreamKind) -> LabTransport {
-    let host = Host::Service(ObjectKey::new("shop", "web"));
+    let host = Host::read("web.shop.svc", |_| false).unwrap();
     LabTransport::new(lab.clone(), Rc::new(Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) }), stream)
 }
 

@@ -16,8 +16,6 @@ use crate::lab::model::Process;
 use crate::lab::world::{Shared, World};
 use crate::probe::{Answer, Class, Exchange, Slot, Step, Steps, StreamKind, Transport};
 
-/// How long a look-up in the cluster's DNS takes, beside the way there and back.
-const LOOK_UP: Duration = Duration::from_micros(200);
 /// What a TLS handshake costs both ends, beside its two round trips.
 const HANDSHAKE: Duration = Duration::from_millis(2);
 /// Idle connections that a stream keeps at most.
@@ -62,27 +60,27 @@ pub(in crate::lab) enum Dialled {
 }
 
 /// A request on its way: its times so far.
-struct Way {
-    slot: Slot,
-    at: Instant,
+pub(super) struct Way {
+    pub slot: Slot,
+    pub at: Instant,
     steps: Steps,
-    remote: Option<SocketAddr>,
-    reused: bool,
+    pub remote: Option<SocketAddr>,
+    pub reused: bool,
 }
 
 impl Way {
-    fn new(slot: Slot) -> Self {
+    pub(super) fn new(slot: Slot) -> Self {
         Self { slot, at: slot.planned, steps: Steps::default(), remote: None, reused: false }
     }
 
     /// A step begins now, and takes so long.
-    fn step(&mut self, step: Step, takes: Duration) {
+    pub(super) fn step(&mut self, step: Step, takes: Duration) {
         self.steps.begin(step, self.at - self.slot.planned);
         self.at += takes;
     }
 
     /// Ends with an answer that is known once `at` has come; one that comes after the deadline is the timeout of its step.
-    async fn end(self, answer: Answer, late: Class) -> Exchange {
+    pub(super) async fn end(self, answer: Answer, late: Class) -> Exchange {
         let (done, answer) = if self.at < self.slot.deadline {
             (self.at, answer)
         } else {
@@ -100,7 +98,7 @@ impl Way {
         }
     }
 
-    async fn fail(self, class: Class) -> Exchange {
+    pub(super) async fn fail(self, class: Class) -> Exchange {
         let late = match class.step() {
             Step::Dns => Class::DnsTimeout,
             Step::Connect => Class::ConnectTimeout,
@@ -109,7 +107,7 @@ impl Way {
         self.end(Answer::Bad { class, status: 0 }, late).await
     }
 
-    async fn silence(mut self, class: Class) -> Exchange {
+    pub(super) async fn silence(mut self, class: Class) -> Exchange {
         self.at = self.slot.deadline;
         self.end(Answer::Bad { class, status: 0 }, class).await
     }
@@ -141,25 +139,6 @@ impl LabTransport {
         if connection.requests < self.stream.requests_per_connection() && idle.len() < KEPT_MAX {
             idle.push(connection);
         }
-    }
-
-    /// Looks up and connects; the way learns the times.
-    fn connect(&self, world: &mut World, way: &mut Way) -> Result<Dialled, Class> {
-        let round_trip = world.settings.round_trip;
-        let to = if let StreamKind::Endpoint { address, .. } = self.stream {
-            address
-        } else {
-            if matches!(self.ask.host, Host::Service(_)) {
-                way.step(Step::Dns, LOOK_UP + round_trip);
-            }
-            let found = self.ask.host.look_up(world, self.ask.port)?;
-            let turn = self.turn.replace(self.turn.get().wrapping_add(1));
-            let address = turn.checked_rem(found.len()).and_then(|index| found.get(index));
-            SocketAddr::new(*address.ok_or(Class::DnsNodata)?, self.ask.port)
-        };
-        way.remote = Some(to);
-        way.step(Step::Connect, round_trip);
-        Ok(dial(world, to))
     }
 
     /// The request over an open connection.
@@ -218,28 +197,59 @@ impl Transport for LabTransport {
             way.remote = Some(connection.remote);
             return self.ask(way, connection).await;
         }
-        let dialled = self.shared.act(|world| self.connect(world, &mut way));
-        let (life, remote) = match dialled {
-            Err(Class::DnsTimeout) => return way.silence(Class::DnsTimeout).await,
-            Err(class) => return way.fail(class).await,
-            Ok(Dialled::Failed { class, remote }) => {
-                way.remote = Some(remote);
-                return way.fail(class).await;
-            }
-            Ok(Dialled::Silent { remote }) => {
-                way.remote = Some(remote);
-                return way.silence(Class::ConnectTimeout).await;
-            }
-            Ok(Dialled::Open { life, remote }) => (life, remote),
+        let (life, remote) = match connect(&self.shared, &self.ask, self.stream, &self.turn, &mut way).await {
+            Ok(open) => open,
+            Err(NotOpen::Failed(class)) => return way.fail(class).await,
+            Err(NotOpen::Silent) => return way.silence(Class::ConnectTimeout).await,
         };
-        if self.ask.tls {
-            let round_trip = self.shared.read(|world| world.settings.round_trip);
-            way.step(Step::Tls, round_trip * 2 + HANDSHAKE);
-        }
         if self.ask.statuses.is_none() {
             return way.end(Answer::Good, Class::ConnectTimeout).await;
         }
         self.ask(way, Connection { life, remote, requests: 0 }).await
+    }
+}
+
+/// Why a connection is not open.
+pub(super) enum NotOpen {
+    Failed(Class),
+    /// Nothing came back.
+    Silent,
+}
+
+/// Looks up, connects and shakes hands; the way learns the times. The life of the process at the other end, and the address.
+pub(super) async fn connect(
+    shared: &Shared,
+    ask: &Ask,
+    stream: StreamKind,
+    turn: &Cell<usize>,
+    way: &mut Way,
+) -> Result<(u64, SocketAddr), NotOpen> {
+    let to = if let StreamKind::Endpoint { address, .. } = stream {
+        address
+    } else {
+        let found = ask.host.look_up(shared, way).await.map_err(NotOpen::Failed)?;
+        let turn = turn.replace(turn.get().wrapping_add(1));
+        let address = turn.checked_rem(found.len()).and_then(|index| found.get(index));
+        SocketAddr::new(*address.ok_or(NotOpen::Failed(Class::DnsNodata))?, ask.port)
+    };
+    let round_trip = shared.read(|world| world.settings.round_trip);
+    way.step(Step::Connect, round_trip);
+    match shared.act(|world| dial(world, to)) {
+        Dialled::Open { life, remote } => {
+            way.remote = Some(remote);
+            if ask.tls {
+                way.step(Step::Tls, round_trip * 2 + HANDSHAKE);
+            }
+            Ok((life, remote))
+        }
+        Dialled::Failed { class, remote } => {
+            way.remote = Some(remote);
+            Err(NotOpen::Failed(class))
+        }
+        Dialled::Silent { remote } => {
+            way.remote = Some(remote);
+            Err(NotOpen::Silent)
+        }
     }
 }
 
@@ -273,7 +283,7 @@ pub(super) fn is_cut_off(world: &World, process: &Process) -> bool {
 
 /// What the answer of a process is to a probe: nobody knows what its body says, so an application that works is taken to answer as the
 /// experiment expects.
-fn judge(ask: &Ask, process: &Process) -> Answer {
+pub(super) fn judge(ask: &Ask, process: &Process) -> Answer {
     let statuses = ask.statuses.as_deref().unwrap_or_default();
     let wanted = match (process.status, statuses) {
         (200, _) => true,

@@ -7,6 +7,7 @@
 //! | `starts-in: 20s` | from the process' start until it listens | [`Settings::app_start`] |
 //! | `answers-in: 50ms` | how long an answer takes | [`Settings::app_answer`] |
 //! | `status: "503"` | the HTTP status of each answer | 200 |
+//! | `grpc-status: "14"` | the gRPC status of each answer | 0 |
 //! | `hangs-after: 1m` | from each start until it answers nothing more; its socket stays open | never |
 //! | `crashes-after: 20s` | from each start until it ends by itself with code 1 | never |
 //! | `ends-after: 5s` | from each start until it ends by itself with code 0 | never |
@@ -30,10 +31,11 @@ use crate::lab::settings::Settings;
 use crate::scalar;
 
 const PREFIX: &str = "lab.squall.dev/";
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 13] = [
     "starts-in",
     "answers-in",
     "status",
+    "grpc-status",
     "hangs-after",
     "crashes-after",
     "ends-after",
@@ -54,6 +56,7 @@ pub(super) struct App {
     pub starts_in: Duration,
     pub answers_in: Duration,
     pub status: u16,
+    pub grpc_status: u16,
     pub hangs_after: Option<Duration>,
     pub crashes_after: Option<Duration>,
     pub ends_after: Option<Duration>,
@@ -81,6 +84,7 @@ impl App {
             starts_in: given.time("starts-in")?.unwrap_or(settings.app_start),
             answers_in: given.time("answers-in")?.unwrap_or(settings.app_answer),
             status: given.status()?,
+            grpc_status: given.grpc_status()?,
             hangs_after: given.time("hangs-after")?,
             crashes_after: given.time("crashes-after")?,
             ends_after: given.time("ends-after")?,
@@ -98,6 +102,7 @@ impl App {
             starts_in: settings.app_start,
             answers_in: settings.app_answer,
             status: 200,
+            grpc_status: 0,
             hangs_after: None,
             crashes_after: None,
             ends_after: None,
@@ -170,6 +175,14 @@ impl Given<'_> {
             _ => Err(format!("`{value}` is no HTTP status")),
         };
         Ok(self.read("status", read)?.unwrap_or(200))
+    }
+
+    fn grpc_status(&self) -> Result<u16, String> {
+        let read = |value: &str| match value.parse() {
+            Ok(status @ 0..=16) => Ok(status),
+            _ => Err(format!("`{value}` is no gRPC status: 0 to 16")),
+        };
+        Ok(self.read("grpc-status", read)?.unwrap_or(0))
     }
 
     fn pull(&self, settings: &Settings) -> Result<Option<Duration>, String> {

@@ -11,6 +11,7 @@ use super::ending::{self, Kill};
 use super::probes::{Kind, Prober, View};
 use super::process::Process;
 use super::worker::Worker;
+use crate::lab::dns;
 use crate::lab::settings::Settings;
 use crate::lab::world::World;
 
@@ -287,13 +288,15 @@ impl Worker {
             }
         };
         let fraction = u64::try_from(world.wall().subsec_nanosecond()).map(Duration::from_nanos).unwrap_or_default();
+        let stays = container.role == Role::Init || dns::starts(world, &self.pod, &container.image, life);
+        let ends = if stays { own_end(app, container.role) } else { Some((Duration::ZERO, 1)) };
         let run = Run {
             life,
             whole: now.checked_sub(fraction).unwrap_or(now),
             began: world.time(),
             listens: (container.role != Role::Init).then_some(now + app.starts_in),
             hangs: app.hangs_after.map(|after| now + after),
-            exits: own_end(app, container.role).map(|(after, code)| (now + after, code)),
+            exits: ends.map(|(after, code)| (now + after, code)),
         };
         let process = Process {
             pod: self.key.clone(),
@@ -305,6 +308,7 @@ impl Worker {
             answers_in: app.answers_in,
             hangs: None,
             status: app.status,
+            grpc_status: app.grpc_status,
             ended: None,
         };
         let before = container.last.as_ref().map(|exit| exit.life);
@@ -353,14 +357,15 @@ impl Worker {
         let now = Instant::now();
         let container = &mut self.containers[index];
         let (State::Running(run), Ok(app)) = (&mut container.state, &container.app) else { return };
+        let serves_on = app.serves_on.or_else(|| dns::lame_duck(world, run.life));
         let (after, code) = match container.role {
             Role::Init => (Duration::ZERO, TERMINATED),
             _ if app.ignores_sigterm => return,
-            _ => (app.serves_on.unwrap_or(app.stops_in), 0),
+            _ => (serves_on.unwrap_or(app.stops_in), 0),
         };
         let end = (now + after, code);
         run.exits = Some(run.exits.filter(|(at, _)| *at <= end.0).unwrap_or(end));
-        if app.serves_on.is_some() {
+        if serves_on.is_some() {
             return self.wake_probes(world);
         }
         run.listens = None;

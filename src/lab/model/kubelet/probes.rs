@@ -234,7 +234,11 @@ impl Prober {
         if process.hangs.is_some() || process.answers_in > self.timeout {
             return Shot { takes: self.timeout, good: false, life };
         }
-        let good = self.target == Target::Exec || (200..400).contains(&process.status);
+        let good = match self.target {
+            Target::Exec => true,
+            Target::Grpc(_) => process.status == 200 && process.grpc_status == 0,
+            _ => (200..400).contains(&process.status),
+        };
         Shot { takes: process.answers_in, good, life }
     }
 

@@ -30,6 +30,8 @@ pub(in crate::lab) struct Process {
     pub hangs: Option<Instant>,
     /// The HTTP status that it answers with.
     pub status: u16,
+    /// The gRPC status that it answers with.
+    pub grpc_status: u16,
     /// When it ended, and whether by a power cut: then nobody closed its connections.
     pub ended: Option<(Instant, bool)>,
 }

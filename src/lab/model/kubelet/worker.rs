@@ -207,6 +207,7 @@ impl Worker {
             answers_in: Duration::ZERO,
             hangs: None,
             status: 200,
+            grpc_status: 0,
             ended: None,
         };
         world.kubelets.processes.take(address, sandbox);
