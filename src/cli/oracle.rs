@@ -104,7 +104,7 @@ spec:
 
     async fn rehearse<F: Future<Output = ()>>(&self, meanwhile: impl FnOnce(Rc<Lab>) -> F) -> Told {
         let wall = jiff::Timestamp::from_second(1_800_000_000).unwrap();
-        let shape = Shape { nodes: 3, zones: 3, seed: self.seed, wall, name: "lab".to_owned() };
+        let shape = Shape { nodes: 3, zones: 3, seed: self.seed, wall, name: "lab".to_owned(), aws: None };
         let lab = Rc::new(Lab::new(&shape));
         lab.apply(&self.manifest).await.unwrap();
         lab.settled().await.unwrap();

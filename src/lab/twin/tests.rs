@@ -53,7 +53,7 @@ fn wall() -> Timestamp {
 
 /// A lab where all of it runs.
 async fn original() -> Lab {
-    let shape = Shape { nodes: 3, zones: 3, seed: 5, wall: wall(), name: "original".to_owned() };
+    let shape = Shape { nodes: 3, zones: 3, seed: 5, wall: wall(), name: "original".to_owned(), aws: None };
     let lab = Lab::new(&shape);
     lab.apply(SHOP).await.unwrap();
     lab.apply(MORE).await.unwrap();

@@ -84,6 +84,7 @@ fn take_over(world: &mut World, pod: &Arc<Pod>, node: &str) -> Option<()> {
             answers_in: app.answers_in,
             hangs: None,
             status: app.status,
+            grpc_status: app.grpc_status,
             ended: None,
         };
         world.kubelets.processes.start(address, process, None);
