@@ -57,15 +57,18 @@ const METHODS: [(&str, &str); 14] = [
         "{name: a, at: 0s, for: 4s, scale: {workload: deployment/web, namespace: shop, replicas: 0}}, \
          {name: b, at: 1s, for: 4s, nodeDrain: {nodes: {selector: kubernetes.io/os=linux, count: 1}, timeout: 2m}}",
     ),
-    ("terminate", "{name: a, at: 0s, nodeTerminate: {nodes: {zone: lab-1b}, mode: powerLoss}}"),
-    ("scale in", "{name: a, at: 0s, nodeTerminate: {nodes: {zone: lab-1b}, mode: scaleIn}}"),
+    ("terminate", "{name: a, at: 0s, nodeTerminate: {nodes: {zone: us-east-1b}, mode: powerLoss}}"),
+    ("scale in", "{name: a, at: 0s, nodeTerminate: {nodes: {zone: us-east-1b}, mode: scaleIn}}"),
     (
         "suspend",
         "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch, Terminate, AZRebalance]}}",
     ),
-    ("hold a zone", "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch], zone: lab-1b}}"),
-    ("zone", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: lab-1b}}"),
-    ("isolate", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: lab-1b, mode: isolate}}"),
+    (
+        "hold a zone",
+        "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch], zone: us-east-1b}}",
+    ),
+    ("zone", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: us-east-1b}}"),
+    ("isolate", "{name: a, at: 0s, for: 70s, zoneOutage: {zone: us-east-1b, mode: isolate}}"),
     ("kill DNS", "{name: a, at: 0s, coreDns: {mode: kill}}"),
     ("scale DNS", "{name: a, at: 0s, for: 3s, coreDns: {mode: scaleToZero, replicas: 1}}"),
 ];
@@ -78,7 +81,7 @@ fn experiment(steps: &str) -> Experiment {
     let during = if steps.contains("for: 70s") { 75 } else { 6 };
     let text = format!(
         "apiVersion: squall.dev/v1alpha1\nkind: Experiment\nmetadata: {{name: simulated}}\nspec:\n  \
-         aws: {{account: \"123456789012\", region: lab-1, cluster: lab}}\n  probes:\n    \
+         aws: {{account: \"123456789012\", region: us-east-1, cluster: lab}}\n  probes:\n    \
          - {{name: web, rate: 20/s, timeout: 500ms, http: {{url: \"http://web.shop.svc/\"}}}}\n  steadyState:\n    \
          - {{probe: web, tolerance: \"outage <= 1m\"}}\n  method: [{steps}]\n  \
          timing: {{before: 1s, during: {during}s, after: 1s}}\n  limits: {{pods: 10, nodes: 1, groups: 1, namespaces: [shop, kube-system]}}\n"

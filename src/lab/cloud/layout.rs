@@ -28,7 +28,7 @@ impl Default for Site {
     fn default() -> Self {
         Self {
             account: "123456789012".to_owned(),
-            region: "lab-1".to_owned(),
+            region: "us-east-1".to_owned(),
             cluster: "lab".to_owned(),
             groups: Groups::default(),
         }

@@ -1,7 +1,7 @@
 use super::{Place, code, names, pass, secs, zones};
 use crate::lab::Groups;
 
-const WHOLE: [(&str, usize); 3] = [("lab-1a", 1), ("lab-1b", 1), ("lab-1c", 1)];
+const WHOLE: [(&str, usize); 3] = [("us-east-1a", 1), ("us-east-1b", 1), ("us-east-1c", 1)];
 
 #[tokio::test(start_paused = true)]
 async fn a_group_for_each_zone_or_one_over_all() {
@@ -50,22 +50,22 @@ async fn what_is_not_checked_or_not_replaced_stays_in_the_group() {
 #[tokio::test(start_paused = true)]
 async fn a_zone_that_is_taken_out_is_not_launched_in_and_comes_back() {
     let place = Place::new(6, Groups::Across);
-    let two = [("lab-1a", 2), ("lab-1b", 2), ("lab-1c", 2)];
+    let two = [("us-east-1a", 2), ("us-east-1b", 2), ("us-east-1c", 2)];
     let all = place.group("workers").await.subnets;
-    let left = all.difference(&place.subnets_of("lab-1a")).cloned().collect();
+    let left = all.difference(&place.subnets_of("us-east-1a")).cloned().collect();
     place.cloud().suspend("workers", &names(&["AZRebalance"])).await.unwrap();
     place.cloud().set_subnets("workers", &left).await.unwrap();
     pass(secs(300)).await;
     assert_eq!(place.ready(), zones(&two), "nothing is moved away");
-    assert_eq!(place.group("workers").await.zones, names(&["lab-1b", "lab-1c"]));
+    assert_eq!(place.group("workers").await.zones, names(&["us-east-1b", "us-east-1c"]));
     for node in ["node1", "node4"] {
         place.cloud().terminate(&place.id_of(node), true, false).await.unwrap();
     }
     pass(secs(300)).await;
-    assert_eq!(place.ready(), zones(&[("lab-1b", 3), ("lab-1c", 3)]), "the group goes on elsewhere");
+    assert_eq!(place.ready(), zones(&[("us-east-1b", 3), ("us-east-1c", 3)]), "the group goes on elsewhere");
     place.cloud().set_subnets("workers", &all).await.unwrap();
     pass(secs(300)).await;
-    assert_eq!(place.ready(), zones(&[("lab-1b", 3), ("lab-1c", 3)]));
+    assert_eq!(place.ready(), zones(&[("us-east-1b", 3), ("us-east-1c", 3)]));
     place.cloud().resume("workers", &names(&["AZRebalance"])).await.unwrap();
     pass(secs(600)).await;
     assert_eq!(place.ready(), zones(&two), "evened out, the new one first");
@@ -75,11 +75,11 @@ async fn a_zone_that_is_taken_out_is_not_launched_in_and_comes_back() {
 async fn without_suspending_azrebalance_a_zone_that_is_taken_out_is_evacuated() {
     let place = Place::new(3, Groups::Across);
     let all = place.group("workers").await.subnets;
-    let left = all.difference(&place.subnets_of("lab-1a")).cloned().collect();
+    let left = all.difference(&place.subnets_of("us-east-1a")).cloned().collect();
     place.cloud().set_subnets("workers", &left).await.unwrap();
     pass(secs(300)).await;
     let ready = place.ready();
-    assert!(!ready.contains_key("lab-1a") && ready.values().sum::<usize>() == 3, "{ready:?}");
+    assert!(!ready.contains_key("us-east-1a") && ready.values().sum::<usize>() == 3, "{ready:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,9 +10,9 @@ async fn every_node_is_an_instance_of_the_cluster() {
     let began = Instant::now();
     let id = place.id_of("node4");
     let instance = place.instance(&id).await.unwrap();
-    assert_eq!((instance.state.as_str(), instance.zone.as_str()), ("running", "lab-1a"), "the zones take turns");
+    assert_eq!((instance.state.as_str(), instance.zone.as_str()), ("running", "us-east-1a"), "the zones take turns");
     assert_eq!(instance.tags.get(TAG).map(String::as_str), Some("owned"));
-    assert_eq!((instance.group(), &instance.subnets), (Some("workers"), &place.subnets_of("lab-1a")));
+    assert_eq!((instance.group(), &instance.subnets), (Some("workers"), &place.subnets_of("us-east-1a")));
     assert_eq!(began.elapsed().as_millis() / 10, 6, "an answer takes its time, of the lab's");
     assert!(place.cluster.ledger().has_been_allowed("ec2.amazonaws.com", "DescribeInstances"));
     let all: Vec<String> = ["node1", "node2", "node3", "node4"].map(|node| place.id_of(node)).to_vec();
@@ -40,7 +40,7 @@ async fn a_power_loss_takes_the_node_and_its_group_starts_another_in_its_zone() 
     pass(secs(5)).await;
     let group = place.group("workers").await;
     let pending: Vec<_> = group.members.iter().filter(|member| member.lifecycle == "Pending").collect();
-    assert!(pending.len() == 1 && pending[0].zone == "lab-1b", "{:?}", group.members);
+    assert!(pending.len() == 1 && pending[0].zone == "us-east-1b", "{:?}", group.members);
     assert_eq!(place.cloud().activities("workers").await.unwrap()[0].status, "InProgress");
     pass(secs(60)).await;
     assert!(place.node("node2").is_none(), "the cloud's controller has removed it");
@@ -86,14 +86,15 @@ async fn one_that_is_protected_keeps_those_of_its_zone_and_a_bad_id_keeps_all() 
 #[tokio::test(start_paused = true)]
 async fn the_account_is_known_by_its_number_and_only_in_its_region() {
     let place = Place::new(1, Groups::Across);
-    let wanted = Wanted { account: "123456789012".to_owned(), region: "lab-1".to_owned(), cluster: "lab".to_owned() };
+    let wanted =
+        Wanted { account: "123456789012".to_owned(), region: "us-east-1".to_owned(), cluster: "lab".to_owned() };
     let opened = place.cluster.with_cloud(&wanted).await.unwrap();
     let caller = &opened.cloud().unwrap().id().caller;
     assert_eq!(caller, "arn:aws:sts::123456789012:assumed-role/squall/lab");
     let other = Wanted { account: "999999999999".to_owned(), ..wanted.clone() };
     let refused = place.cluster.with_cloud(&other).await.unwrap_err();
     assert!(refused.message.contains("belong to account 123456789012"), "{refused}");
-    let elsewhere = Wanted { region: "lab-2".to_owned(), ..wanted };
+    let elsewhere = Wanted { region: "us-east-2".to_owned(), ..wanted };
     let opened = place.cluster.with_cloud(&elsewhere).await.unwrap();
     let refused = opened.cloud().unwrap().groups().await.unwrap_err();
     assert_eq!(refused.code.as_deref(), Some("AuthFailure"));

@@ -16,7 +16,7 @@ async fn under(place: &Place, subnet: &str) -> (String, String) {
 async fn an_acl_is_made_once_replaced_by_association_and_deleted_when_free() {
     let place = Place::new(3, Groups::Across);
     let cloud = place.cloud();
-    let subnet = place.subnets_of("lab-1a").pop_first().unwrap();
+    let subnet = place.subnets_of("us-east-1a").pop_first().unwrap();
     let (default, association) = under(&place, &subnet).await;
     let vpc = cloud.acls("association.subnet-id", std::slice::from_ref(&subnet), "of").await.unwrap()[0].vpc.clone();
     let tags = BTreeMap::from([("of".to_owned(), subnet.clone())]);
@@ -71,7 +71,7 @@ async fn a_node_that_is_cut_off_runs_on_unheard_and_is_whole_again_afterwards() 
     place.lab.settled().await.unwrap();
     let all = [("node1", true), ("node2", true), ("node3", true)].map(|(node, ready)| (node.to_owned(), ready));
     assert_eq!(pods(&place), all);
-    let subnet = place.subnets_of("lab-1a").pop_first().unwrap();
+    let subnet = place.subnets_of("us-east-1a").pop_first().unwrap();
     let (default, association) = under(&place, &subnet).await;
     let vpc = place.lab.shared.read(|world| world.aws.as_ref().unwrap().vpc.clone());
     let made = place.cloud().create_acl(&vpc, &subnet, &BTreeMap::new(), "t", false).await.unwrap();
@@ -93,7 +93,7 @@ async fn what_was_deleted_meanwhile_ends_when_its_node_hears_of_it() {
     let place = Place::new(3, Groups::Across);
     place.lab.apply(&deployment(3).to_string()).await.unwrap();
     place.lab.settled().await.unwrap();
-    let subnet = place.subnets_of("lab-1a").pop_first().unwrap();
+    let subnet = place.subnets_of("us-east-1a").pop_first().unwrap();
     let (default, association) = under(&place, &subnet).await;
     let vpc = place.lab.shared.read(|world| world.aws.as_ref().unwrap().vpc.clone());
     let made = place.cloud().create_acl(&vpc, &subnet, &BTreeMap::new(), "t", false).await.unwrap();
