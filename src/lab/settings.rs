@@ -22,6 +22,8 @@ pub(in crate::lab) struct Settings {
     pub start_spread: Duration,
     /// The kubelet's pull of an image that is not on the node.
     pub pull: Duration,
+    /// From a claim that is to have a volume made until that is there: a disk of a cloud.
+    pub provision: Duration,
     /// From the end of a pod's last container to the pod's deletion from the API: the kubelet's clean-up.
     pub clean_up: Duration,
     /// From a change of a container's state to the pod's status.
@@ -56,6 +58,7 @@ impl Default for Settings {
             start: ms(700),
             start_spread: ms(600),
             pull: Duration::from_secs(3),
+            provision: Duration::from_secs(2),
             clean_up: ms(200),
             status: ms(50),
             proxy_min_sync: Duration::from_secs(1),

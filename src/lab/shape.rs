@@ -57,6 +57,7 @@ impl Shape {
                 add(world, node(&node_name(number), &address(number), &place));
             });
         }
+        create(shared, storage_class());
         // It is our own text; the tests read it.
         for document in serde_yaml::from_multiple::<Value>(DNS).unwrap_or_default() {
             create(shared, document);
@@ -109,6 +110,15 @@ pub(super) fn node(name: &str, address: &str, place: &Place<'_>) -> Value {
                 "osImage": "squall lab", "containerRuntimeVersion": "lab://1",
             },
         },
+    })
+}
+
+/// The class of claims that name none: disks that are made for the node of their pod, as clusters of the clouds have it.
+fn storage_class() -> Value {
+    json!({
+        "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass",
+        "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": "disk.lab.squall.dev", "volumeBindingMode": "WaitForFirstConsumer", "allowVolumeExpansion": true,
     })
 }
 

@@ -13,4 +13,4 @@ mod score;
 pub(crate) use fit::Unfit;
 pub(crate) use places::{Place, Places};
 pub(crate) use resources::Amounts;
-pub(crate) use rules::{CORDONED, is_tolerated, is_wanted, label, taints, tolerates};
+pub(crate) use rules::{CORDONED, is_tolerated, is_wanted, label, reaches, taints, tolerates};

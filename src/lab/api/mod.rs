@@ -14,7 +14,7 @@ mod list;
 mod names;
 mod patch;
 mod path;
-mod quantity;
+pub(in crate::lab) mod quantity;
 mod query;
 mod review;
 mod scale;

@@ -17,7 +17,7 @@ const UNITS: [(&str, i128); 12] = [
 ];
 
 /// An amount in millionths, rounded up. `None`: it is none.
-pub(super) fn millionths(text: &str) -> Option<i128> {
+pub(in crate::lab) fn millionths(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(text)),

@@ -18,6 +18,7 @@ mod scheduler;
 mod stateful_sets;
 #[cfg(test)]
 mod tests;
+mod volumes;
 
 pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process, adopt, hook};
 pub(in crate::lab) use self::nodes::{
@@ -42,6 +43,8 @@ pub(in crate::lab) enum Controller {
     /// Garbage collection of objects whose owners are gone.
     Collector,
     Scheduler,
+    /// Binds claims to volumes, and makes these.
+    Volumes,
     /// Heartbeats of nodes, their taints, and what these evict.
     Nodes,
     /// kube-proxy.
@@ -72,6 +75,7 @@ pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
     endpoints::observe(world, change);
     collector::observe(world, change);
     scheduler::observe(world, change);
+    volumes::observe(world, change);
     nodes::observe(world, change);
     kubelet::observe(world, change);
     network::observe(world, change);
@@ -94,6 +98,7 @@ pub(in crate::lab) fn perform(world: &mut World, task: Task) {
         Controller::Endpoints => endpoints::reconcile(world, &key),
         Controller::Collector => collector::reconcile(world, &key),
         Controller::Scheduler => scheduler::reconcile(world, &key),
+        Controller::Volumes => volumes::reconcile(world, &key),
         Controller::Nodes => nodes::reconcile(world, &key),
         Controller::Proxy => network::reconcile(world, &key),
         Controller::Cloud => cloud::reconcile(world, &key),

@@ -17,9 +17,10 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use tokio::time::Instant;
 
-use self::claims::SELECTED;
+use self::claims::{Claims, Delayed};
 use self::queue::{Event, Hints, Queue};
 use super::objects::{is_finished, set_condition};
+use super::volumes::SELECTED;
 use super::{Controller, Task};
 use crate::lab::store::{Change, KINDS, ObjectKey, controller_of};
 use crate::lab::world::World;
@@ -38,6 +39,8 @@ pub(in crate::lab) struct SchedulerMemory {
     order: Vec<String>,
     /// Where the next look begins.
     start: usize,
+    /// Pods that have a node, and that are bound to it once their volumes are.
+    assumed: BTreeMap<ObjectKey, String>,
 }
 
 impl SchedulerMemory {
@@ -102,8 +105,12 @@ fn observe_pod(world: &mut World, change: &Change) {
             }
         }
         None => {
-            if world.scheduler.places.leave(&key.namespace, &key.name) {
-                wake(world, Event::Goes);
+            let waits = world.scheduler.assumed.contains_key(key) && pod.as_ref().is_some_and(|pod| is_ours(pod));
+            if !waits {
+                world.scheduler.assumed.remove(key);
+                if world.scheduler.places.leave(&key.namespace, &key.name) {
+                    wake(world, Event::Goes);
+                }
             }
         }
     }
@@ -158,35 +165,67 @@ fn attempt(world: &mut World, key: &ObjectKey) {
     let claims = match claims::claims(world, &pod) {
         Ok(claims) => claims,
         Err(why) => {
+            forget(world, key);
             let said = format!("0/{} nodes are available: {why}.", world.scheduler.order.len());
             return put_off(world, key, "Unschedulable", &said, Hints::volumes());
         }
     };
-    match choose(world, &pod, &claims.volumes) {
+    match claims::settled(world, key, &claims) {
+        Assumed::Ready(node) => return bind(world, key, &node),
+        Assumed::Waits => return world.scheduler.queue.failed(key, Hints::volumes(), Instant::now()),
+        Assumed::No => forget(world, key),
+    }
+    match choose(world, &pod, &claims) {
         Ok(node) if claims.delayed.is_empty() => bind(world, key, &node),
         Ok(node) => {
             for claim in &claims.delayed {
                 select(world, &key.namespace, claim, &node);
             }
+            world.scheduler.assumed.insert(key.clone(), node.clone());
+            world.scheduler.places.stand(&node, &pod);
             world.scheduler.queue.failed(key, Hints::volumes(), Instant::now());
         }
         Err((why, hints)) => put_off(world, key, "Unschedulable", &why, hints),
     }
 }
 
-/// Says for which node a claim's volume is to be made. Once said, it stays.
-fn select(world: &mut World, namespace: &str, claim: &str, node: &str) {
-    world.store.update::<PersistentVolumeClaim>(namespace, claim, |claim| {
-        let marks = claim.metadata.annotations.get_or_insert_default();
-        marks.entry(SELECTED.to_owned()).or_insert_with(|| node.to_owned());
+/// What has become of the node that a pod was to have.
+enum Assumed {
+    /// Its volumes are bound, and can be used there.
+    Ready(String),
+    /// They are not bound yet.
+    Waits,
+    /// It has none, or not any more.
+    No,
+}
+
+/// A pod is to have a node no more.
+fn forget(world: &mut World, key: &ObjectKey) {
+    if world.scheduler.assumed.remove(key).is_some() {
+        world.scheduler.places.leave(&key.namespace, &key.name);
+    }
+}
+
+/// Sets a volume that is there aside for a claim, or says for which node one is to be made.
+fn select(world: &mut World, namespace: &str, claim: &Delayed, node: &str) {
+    let found = world.store.get::<Node>("", node).and_then(|node| claim.volume_on(&node));
+    if let Some(volume) = found {
+        let reference = claim.reference();
+        world.store.update::<PersistentVolume>("", &volume, |volume| {
+            volume.spec.get_or_insert_default().claim_ref = Some(reference);
+        });
+        return;
+    }
+    world.store.update::<PersistentVolumeClaim>(namespace, &claim.name(), |claim| {
+        claim.metadata.annotations.get_or_insert_default().insert(SELECTED.to_owned(), node.to_owned());
     });
 }
 
 /// The node that suits a pod best, or why there is none.
-fn choose(world: &mut World, pod: &Pod, volumes: &[Arc<PersistentVolume>]) -> Result<String, (String, Hints)> {
+fn choose(world: &mut World, pod: &Pod, claims: &Claims) -> Result<String, (String, Hints)> {
     let memory = &world.scheduler;
     let all = memory.order.len();
-    let fit = memory.places.fit(pod, volumes.iter().map(Arc::as_ref).collect());
+    let fit = memory.places.fit(pod, claims.volumes.iter().map(Arc::as_ref).collect());
     let (mut open, mut reasons, mut hints) = (Vec::<&Place>::new(), BTreeMap::<String, usize>::new(), Hints::default());
     let mut seen = 0;
     for name in memory.order.iter().cycle().skip(memory.start).take(all) {
@@ -196,7 +235,11 @@ fn choose(world: &mut World, pod: &Pod, volumes: &[Arc<PersistentVolume>]) -> Re
         seen += 1;
         let Some(place) = memory.places.get(name) else { continue };
         match fit.unfit(place) {
-            None => open.push(place),
+            None if claims.can_be_met(world, name) => open.push(place),
+            None => {
+                hints.merge(&Hints::volumes());
+                *reasons.entry(claims::UNMET.to_owned()).or_default() += 1;
+            }
             Some(unfit) => {
                 hints.add(&unfit);
                 for words in unfit.words() {
@@ -263,6 +306,7 @@ fn bind(world: &mut World, key: &ObjectKey, node: &str) {
         set_condition(pod, scheduled, &now);
     });
     world.scheduler.queue.remove(key);
+    world.scheduler.assumed.remove(key);
     if let Some(pod) = bound
         && world.scheduler.places.stand(node, &pod)
     {

@@ -34,7 +34,12 @@ pub(super) struct Hints(BTreeSet<Event>);
 impl Hints {
     /// Something is wrong with its volumes.
     pub(super) fn volumes() -> Self {
-        Self(BTreeSet::from([Event::Volume]))
+        Self(BTreeSet::from([Event::Volume, Event::Node]))
+    }
+
+    /// What these wait for, too.
+    pub(super) fn merge(&mut self, more: &Self) {
+        self.0.extend(&more.0);
     }
 
     /// A rule kept it off a node.

@@ -124,7 +124,8 @@ async fn what_fits_nowhere_is_told_why_in_the_schedulers_words() {
         );
         for (name, volume) in [("waits", Value::Null), ("far", "pv".into())] {
             let metadata = json!({"name": name, "namespace": "shop"});
-            let spec = json!({"volumeName": volume});
+            // Volumes of the other class are made by nobody.
+            let spec = json!({"volumeName": volume, "storageClassName": if name == "waits" { "none" } else { "" }});
             create(
                 &shared,
                 json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec}),
@@ -282,26 +283,15 @@ async fn a_claim_that_waits_for_its_pod_is_told_the_node_and_a_bound_one_decides
         }),
     );
     let volumes = json!([{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]);
-    create(&shared, pod("x", "1", &json!({"nodeSelector": {ZONE: "b"}, "volumes": volumes})));
+    create(&shared, pod("x", "3", &json!({"nodeSelector": {ZONE: "b"}, "volumes": volumes})));
     while_it_looks().await;
     assert_eq!(node_of(&shared, "x"), "", "its volume is not made yet");
     let claim = shared.read(|world| world.store.get::<PersistentVolumeClaim>("shop", "data").unwrap());
     assert_eq!(claim.metadata.annotations.as_ref().unwrap()["volume.kubernetes.io/selected-node"], "node2");
-    let zone = json!([{"matchExpressions": [{"key": ZONE, "operator": "In", "values": ["b"]}]}]);
-    create(
-        &shared,
-        json!({
-            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "pv"},
-            "spec": {"nodeAffinity": {"required": {"nodeSelectorTerms": zone}}},
-        }),
-    );
-    shared.with(|world| {
-        world.store.update::<PersistentVolumeClaim>("shop", "data", |claim| {
-            claim.spec.get_or_insert_default().volume_name = Some("pv".to_owned());
-        })
-    });
-    while_it_looks().await;
-    assert_eq!(node_of(&shared, "x"), "node2");
+    // Its place is kept meanwhile.
+    create(&shared, pod("late", "3", &json!({"nodeSelector": {ZONE: "b"}})));
+    pass(Duration::from_secs(3)).await;
+    assert_eq!((node_of(&shared, "x").as_str(), node_of(&shared, "late").as_str()), ("node2", ""));
     create(&shared, pod("y", "1", &json!({"volumes": volumes})));
     while_it_looks().await;
     assert_eq!(node_of(&shared, "y"), "node2", "the disk is in its zone");

@@ -1,16 +1,12 @@
-//! What makes a pod of a StatefulSet that very one: its name, its labels, and its storage.
+//! What makes a pod of a StatefulSet that very one: its name, its labels, and the names of its claims.
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimStatus, PersistentVolumeClaimVolumeSource, Pod, Volume,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaimVolumeSource, Pod, Volume};
 
 use super::Round;
-use crate::lab::api::defaults;
 use crate::lab::model::objects::{create_pod, owner_reference};
-use crate::lab::store::{Refused, number_of};
+use crate::lab::store::Refused;
 
 /// The label of a pod's revision.
 const REVISION: &str = "controller-revision-hash";
@@ -28,11 +24,11 @@ pub(super) fn revision(pod: &Pod) -> &str {
 }
 
 impl Round<'_> {
-    fn pod_name(&self, ordinal: i32) -> String {
+    pub(super) fn pod_name(&self, ordinal: i32) -> String {
         format!("{}-{ordinal}", self.set.metadata.name.as_deref().unwrap_or_default())
     }
 
-    fn namespace(&self) -> String {
+    pub(super) fn namespace(&self) -> String {
         self.set.metadata.namespace.clone().unwrap_or_default()
     }
 
@@ -73,38 +69,5 @@ impl Round<'_> {
             ..PersistentVolumeClaimVolumeSource::default()
         };
         names.map(|name| Volume { persistent_volume_claim: Some(source(&name)), name, ..Volume::default() }).collect()
-    }
-
-    /// Creates the claims that a pod lacks. They are bound at once: the lab provisions no volumes.
-    pub(super) fn claim_storage(&mut self, ordinal: i32) -> Result<(), Refused> {
-        let (kind, pod, namespace) = (number_of::<PersistentVolumeClaim>(), self.pod_name(ordinal), self.namespace());
-        for template in self.spec.volume_claim_templates.clone().into_iter().flatten() {
-            let name = format!("{}-{pod}", template.metadata.name.clone().unwrap_or_default());
-            if self.world.store.get::<PersistentVolumeClaim>(&namespace, &name).is_some() {
-                continue;
-            }
-            let mut labels = template.metadata.labels.clone().unwrap_or_default();
-            labels.extend(self.spec.selector.match_labels.clone().unwrap_or_default());
-            let spec = template.spec.clone().unwrap_or_default();
-            let status = PersistentVolumeClaimStatus {
-                phase: Some("Bound".to_owned()),
-                access_modes: spec.access_modes.clone(),
-                capacity: spec.resources.clone().and_then(|resources| resources.requests),
-                ..PersistentVolumeClaimStatus::default()
-            };
-            let metadata = ObjectMeta {
-                name: Some(name),
-                namespace: Some(namespace.clone()),
-                labels: Some(labels),
-                annotations: template.metadata.annotations.clone(),
-                ..ObjectMeta::default()
-            };
-            let claim = PersistentVolumeClaim { metadata, spec: Some(spec), status: Some(status) };
-            let mut json = serde_json::to_value(&claim).map_err(|e| Refused::bad_request(&e.to_string()))?;
-            defaults::apply(self.world, kind, &mut json);
-            let now = self.world.wall();
-            self.world.store.create(kind, json, now)?;
-        }
-        Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! The StatefulSet controller: pods with ordinals, one after the other.
 //!
-//! What is left out: claims are never deleted, whatever `persistentVolumeClaimRetentionPolicy` says, and `maxUnavailable` is 1, as it is
-//! where its feature is not switched on.
+//! What is left out: `maxUnavailable` is 1, as it is where its feature is not switched on.
 
 mod identity;
+mod storage;
 #[cfg(test)]
 mod tests;
 
@@ -137,6 +137,7 @@ impl Round<'_> {
 
     fn go_on(&mut self) -> Result<Step, Refused> {
         let first_bad = self.first_unavailable();
+        self.keep_storage();
         for ordinal in self.start()..self.end() {
             if self.raise(ordinal)? == Step::Wait && self.in_order() {
                 return Ok(Step::Wait);
@@ -165,7 +166,10 @@ impl Round<'_> {
     /// Creates a pod that lacks, replaces one that is over, and waits for one that does not serve.
     fn raise(&mut self, ordinal: i32) -> Result<Step, Refused> {
         let Some(pod) = self.pods.get(&ordinal).cloned() else {
-            self.create(ordinal)?;
+            // Storage that goes with the pod before it has to be gone first.
+            if !self.has_stale_storage(ordinal) {
+                self.create(ordinal)?;
+            }
             return Ok(Step::Wait);
         };
         if is_finished(&pod) {

@@ -70,7 +70,7 @@ async fn pods_come_one_after_the_other_with_names_and_storage_of_their_own() {
     assert_eq!((spec.hostname.as_deref(), spec.subdomain.as_deref()), (Some("db-1"), Some("db")));
     let claim = spec.volumes.as_ref().unwrap()[0].persistent_volume_claim.as_ref().unwrap();
     assert_eq!(claim.claim_name, "data-db-1");
-    assert_eq!(field::<PersistentVolumeClaim>(&lab, "data-db-1", "/status/phase"), "Bound");
+    assert_eq!(field::<PersistentVolumeClaim>(&lab, "data-db-1", "/status/phase"), "Pending");
     for number in ["replicas", "readyReplicas", "availableReplicas", "currentReplicas", "updatedReplicas"] {
         assert_eq!(of(&lab, "/status")[number], 3, "{number}");
     }
@@ -129,7 +129,7 @@ async fn scaled_down_the_highest_goes_first_and_storage_stays() {
     pass(SECOND * 10).await;
     assert_eq!(order(&lab, before, true), ["db-2", "db-1"]);
     assert_eq!(active(&lab), ["db-0"]);
-    assert_eq!(field::<PersistentVolumeClaim>(&lab, "data-db-2", "/status/phase"), "Bound");
+    assert_eq!(field::<PersistentVolumeClaim>(&lab, "data-db-2", "/status/phase"), "Pending");
 }
 
 #[tokio::test(start_paused = true)]
