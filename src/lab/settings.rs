@@ -26,7 +26,11 @@ pub(in crate::lab) struct Settings {
     pub provision: Duration,
     /// From the end of a pod's last container to the pod's deletion from the API: the kubelet's clean-up.
     pub clean_up: Duration,
-    /// From a change of a container's state to the pod's status.
+    /// kubelet: how often it asks its runtime what runs (the period of the generic PLEG): what happened since is not seen before.
+    pub relist: Duration,
+    /// How far the first of these is from the kubelet's start, at random.
+    pub relist_spread: Duration,
+    /// From what a kubelet sees of a pod to the pod's status: its worker, and the write.
     pub status: Duration,
     /// kube-proxy's `minSyncPeriod`: how long its rules may be behind once they were just written.
     pub proxy_min_sync: Duration,
@@ -60,7 +64,9 @@ impl Default for Settings {
             pull: Duration::from_secs(3),
             provision: Duration::from_secs(2),
             clean_up: ms(200),
-            status: ms(50),
+            relist: Duration::from_secs(1),
+            relist_spread: Duration::from_secs(1),
+            status: ms(10),
             proxy_min_sync: Duration::from_secs(1),
             proxy_sync: ms(20),
             heartbeat: Duration::from_secs(10),

@@ -42,6 +42,16 @@ pub(super) struct Run {
     hangs: Option<Instant>,
     /// When it will end by itself, and with what code.
     exits: Option<(Instant, i32)>,
+    /// It has ended by itself, and its kubelet has not seen that yet.
+    pub dead: Option<Dead>,
+}
+
+/// An end that nobody has seen.
+#[derive(Debug, Clone)]
+pub(super) struct Dead {
+    at: Instant,
+    code: i32,
+    finished: Time,
 }
 
 /// A container that ended.
@@ -207,7 +217,7 @@ impl Container {
         let hangs = self.app.as_ref().ok().and_then(|app| Some(now + app.hangs_after?));
         let exits = self.app.as_ref().ok().and_then(|app| own_end(app, self.role));
         let exits = exits.map(|(after, code)| (now + after, code));
-        self.state = State::Running(Run { life, whole, began, listens: None, hangs, exits });
+        self.state = State::Running(Run { life, whole, began, listens: None, hangs, exits, dead: None });
         (self.shown, self.restarts, self.ran) = (Some((life, Some(whole))), restarts, true);
         for prober in &mut self.probers {
             prober.has_found(life);
@@ -253,7 +263,7 @@ impl Worker {
             State::Running(run) => {
                 let process = world.kubelets.processes.life_mut(run.life);
                 if let Some((_, code)) = run.exits.filter(|(at, _)| *at <= now) {
-                    self.exited(world, index, code);
+                    self.died(world, index, code);
                 } else if due(run.listens) {
                     run.listens = None;
                     if let Some(process) = process {
@@ -297,6 +307,7 @@ impl Worker {
             listens: (container.role != Role::Init).then_some(now + app.starts_in),
             hangs: app.hangs_after.map(|after| now + after),
             exits: ends.map(|(after, code)| (now + after, code)),
+            dead: None,
         };
         let process = Process {
             pod: self.key.clone(),
@@ -320,24 +331,41 @@ impl Worker {
         {
             world.kubelets.processes.start(address, process, before);
         }
-        self.touch(&world.settings);
+        self.await_relist(world);
     }
 
-    /// The process of a container has ended.
+    /// The process of a container has ended by itself. A kubelet that waits for its end sees that at once, and any other when it next asks
+    /// its runtime.
+    fn died(&mut self, world: &mut World, index: usize, code: i32) {
+        let finished = world.time();
+        let container = &mut self.containers[index];
+        let State::Running(run) = &mut container.state else { return };
+        world.kubelets.processes.end(run.life, false);
+        (run.exits, run.listens, run.hangs) = (None, None, None);
+        run.dead = Some(Dead { at: Instant::now(), code, finished });
+        if container.kill.is_some() {
+            return self.exited(world, index, code);
+        }
+        self.await_relist(world);
+        self.wake_probes(world);
+    }
+
+    /// The kubelet knows that the process of a container has ended: `code` is that of one it ended itself.
     pub(super) fn exited(&mut self, world: &mut World, index: usize, code: i32) {
         let container = &mut self.containers[index];
         let State::Running(run) = &container.state else { return };
         world.kubelets.processes.end(run.life, false);
-        let reason = if code == 0 { "Completed" } else { "Error" };
-        container.state = State::Ended(Exit::of(run, code, reason, world));
+        container.state = State::Ended(Exit::of(run, code, None, world));
         let kill = container.kill.take();
-        self.touch(&world.settings);
         if self.ending.is_some() {
             self.look_for_end(world);
-        } else if kill.is_some_and(|kill| kill.restarts) {
-            // The kubelet waited for the end and goes on at once. What it knew of earlier ends was from before.
-            let known = self.containers[index].last.as_ref().map(|exit| exit.at);
-            self.restart(world, index, known);
+        } else if let Some(kill) = kill {
+            if kill.restarts {
+                // The kubelet waited for the end and goes on at once. What it knew of earlier ends was from before.
+                let known = self.containers[index].last.as_ref().map(|exit| exit.at);
+                self.restart(world, index, known);
+            }
+            self.await_relist(world);
         }
         self.wake_probes(world);
     }
@@ -347,7 +375,7 @@ impl Worker {
         let container = &mut self.containers[index];
         if let State::Running(run) = &container.state {
             world.kubelets.processes.end(run.life, true);
-            container.state = State::Ended(Exit::of(run, 255, "Unknown", world));
+            container.state = State::Ended(Exit::of(run, 255, Some("Unknown"), world));
         }
         (container.kill, container.retry) = (None, None);
     }
@@ -390,8 +418,12 @@ impl Worker {
 }
 
 impl Exit {
-    fn of(run: &Run, code: i32, reason: &'static str, world: &World) -> Self {
-        let (began, finished) = (run.began.clone(), world.time());
-        Self { life: run.life, at: Instant::now(), code, reason, began, finished }
+    /// An end that was seen; of one that came before by itself it is that.
+    fn of(run: &Run, code: i32, reason: Option<&'static str>, world: &World) -> Self {
+        let seen = || Dead { at: Instant::now(), code, finished: world.time() };
+        let Dead { at, code, finished } = run.dead.clone().unwrap_or_else(seen);
+        let reason = reason.filter(|_| run.dead.is_none());
+        let reason = reason.unwrap_or(if code == 0 { "Completed" } else { "Error" });
+        Self { life: run.life, at, code, reason, began: run.began.clone(), finished }
     }
 }

@@ -135,6 +135,10 @@ impl Worker {
         let takes = container.hook.unwrap_or_default().min(grace);
         let stage = Stage::Hook { from: now, until: now + takes };
         container.kill = Some(Kill { stage, ..kill });
+        // One that has ended already needs no signal.
+        if container.run().is_some_and(|run| run.dead.is_some()) {
+            return self.exited(world, index, 0);
+        }
         self.step_kill(world, index);
     }
 

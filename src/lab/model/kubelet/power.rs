@@ -27,6 +27,8 @@ pub(super) struct Machine {
     on: bool,
     /// When it last came back.
     booted: Option<Instant>,
+    /// When its kubelet first asked its runtime what runs.
+    listed: Option<Instant>,
 }
 
 impl Kubelets {
@@ -83,6 +85,22 @@ impl Kubelets {
     }
 }
 
+/// When a node's kubelet next asks its runtime what runs, at an instant or after it: from then on it knows what happened before. Its
+/// other ticker, which brings up pods whose time has come, goes at the same pace.
+pub(super) fn next_relist(world: &mut World, node: &str, not_before: Instant) -> Instant {
+    let period = world.settings.relist.max(Duration::from_millis(1));
+    let first = if let Some(first) = world.kubelets.machine(node).listed {
+        first
+    } else {
+        let first = Instant::now() + world.up_to(world.settings.relist_spread);
+        world.kubelets.machine(node).listed = Some(first);
+        first
+    };
+    let since = not_before.saturating_duration_since(first).as_nanos();
+    let ticks = u32::try_from(since.div_ceil(period.as_nanos())).unwrap_or(u32::MAX);
+    first + period * ticks
+}
+
 fn bytes(number: usize) -> [u8; 2] {
     let number = u16::try_from(number).unwrap_or(u16::MAX);
     number.to_be_bytes()
@@ -96,6 +114,7 @@ pub(in crate::lab::model) fn power_changed(world: &mut World, node: &str) {
     if std::mem::replace(&mut machine.on, on) == on {
         return;
     }
+    machine.listed = None;
     if on && known {
         machine.booted = Some(Instant::now());
     }
@@ -166,13 +185,15 @@ impl Worker {
         if let Some(sandbox) = self.sandbox {
             world.kubelets.processes.end(sandbox, true);
         }
-        (self.frozen, self.planned, self.sync_at) = (true, None, None);
+        (self.frozen, self.planned, self.sync_at, self.relist_at) = (true, None, None, None);
     }
 
     /// The node has its power back: what ran starts anew, in a new sandbox, and what was to end has ended.
     fn boot(&mut self, world: &mut World) {
-        self.frozen = false;
+        // A kubelet that starts asks first what runs.
+        (self.frozen, self.listed) = (false, true);
         self.release(world);
+        next_relist(world, &self.node, Instant::now());
         let stored = self.stored(world).filter(|pod| !objects::is_finished(pod));
         let Some(pod) = stored else {
             self.over = true;

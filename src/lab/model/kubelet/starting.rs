@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::containers::{Backoff, Role, State};
 use super::ending::Why;
+use super::power::next_relist;
 use super::status::{self, Phase};
 use super::worker::{Stage, Worker};
 use crate::lab::world::World;
@@ -18,7 +19,8 @@ const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_mins(5);
 /// A container that ran for longer than this starts anew.
 const STABLE: Duration = Duration::from_mins(10);
-/// When the kubelet looks again at a pod that it could not bring to what it should be: so long, and up to half as long again.
+/// When the kubelet looks again at a pod that it could not bring to what it should be: so long, and up to half as long again, at the next
+/// of its ticks, a second apart.
 const AGAIN: Duration = Duration::from_secs(10);
 
 impl Worker {
@@ -133,7 +135,9 @@ impl Worker {
             let backoff = container.backoff.filter(|it| known.saturating_duration_since(it.at) <= STABLE);
             if let Some(Backoff { wait, .. }) = backoff.filter(|it| now < known + it.wait) {
                 container.held_back = Some(wait);
-                container.retry = Some(now + AGAIN + world.up_to(AGAIN / 2));
+                let again = now + AGAIN + world.up_to(AGAIN / 2);
+                let again = next_relist(world, &self.node, again);
+                self.containers[index].retry = Some(again);
                 return;
             }
             let wait = backoff.map_or(FIRST, |it| (it.wait * 2).min(LONGEST));

@@ -12,6 +12,7 @@ use super::Errand;
 use super::app::App;
 use super::containers::{Container, Role};
 use super::ending::{Ending, Why};
+use super::power::next_relist;
 use super::probes::{Effect, Kind, Prober, Shot, Target};
 use super::process::Process;
 use super::status;
@@ -57,6 +58,10 @@ pub(super) struct Worker {
     pub initialized: bool,
     /// When its status is written and what should be is compared with what is.
     pub sync_at: Option<Instant>,
+    /// When its kubelet sees what became of its containers by themselves, or that they run.
+    pub relist_at: Option<Instant>,
+    /// It has seen that since its status was written.
+    pub listed: bool,
     /// It is in the API no more.
     pub gone: bool,
     /// Its node has no power.
@@ -92,6 +97,8 @@ impl Worker {
             grace: 0,
             initialized: false,
             sync_at: None,
+            relist_at: None,
+            listed: false,
             gone: false,
             frozen: false,
             cut_off: false,
@@ -99,6 +106,7 @@ impl Worker {
             planned: None,
             pod,
         };
+        next_relist(world, node, now);
         worker.create_sandbox(world);
         worker
     }
@@ -115,6 +123,24 @@ impl Worker {
     pub(super) fn touch(&mut self, settings: &Settings) {
         let at = Instant::now() + settings.status;
         self.sync_at = Some(self.sync_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// Has the pod synced once its kubelet has asked the runtime what runs.
+    pub(super) fn await_relist(&mut self, world: &mut World) {
+        // What happens at the very instant of one is not in its answer.
+        let at = next_relist(world, &self.node, Instant::now() + Duration::from_nanos(1));
+        self.relist_at = Some(self.relist_at.map_or(at, |before| before.min(at)));
+    }
+
+    /// The runtime says what runs: containers that ended by themselves have ended as far as the kubelet knows.
+    fn relist(&mut self, world: &mut World) {
+        (self.relist_at, self.listed) = (None, true);
+        for index in 0..self.containers.len() {
+            if self.containers[index].run().is_some_and(|run| run.dead.is_some()) {
+                self.exited(world, index, 0);
+            }
+        }
+        self.touch(&world.settings);
     }
 
     pub(super) fn in_host_network(&self) -> bool {
@@ -164,6 +190,10 @@ impl Worker {
         if all.clone().any(|index| self.step_probes(world, index)) {
             return true;
         }
+        if due(self.relist_at) {
+            self.relist(world);
+            return true;
+        }
         if due(self.sync_at) {
             self.sync(world);
             return true;
@@ -181,7 +211,7 @@ impl Worker {
             _ => None,
         };
         let deadline = self.deadline.filter(|_| self.ending.is_none());
-        let own = [sandbox, deadline, self.sync_at, self.leaves()];
+        let own = [sandbox, deadline, self.sync_at, self.relist_at, self.leaves()];
         own.into_iter().flatten().chain(self.containers.iter().filter_map(Container::due)).min()
     }
 
@@ -212,7 +242,7 @@ impl Worker {
         };
         world.kubelets.processes.take(address, sandbox);
         (self.address, self.sandbox, self.stage) = (Some(address), Some(life), Stage::Up);
-        self.touch(&world.settings);
+        self.await_relist(world);
         self.decide(world);
     }
 
@@ -229,8 +259,11 @@ impl Worker {
     /// Compares what should be with what is: the status is written, and containers are started or ended.
     pub(super) fn sync(&mut self, world: &mut World) {
         self.sync_at = None;
-        for container in &mut self.containers {
-            container.show();
+        // Whoever ends a pod asks the runtime itself.
+        if std::mem::take(&mut self.listed) || self.ending.is_some() {
+            for container in &mut self.containers {
+                container.show();
+            }
         }
         let ended = self.ending.is_some() && !self.containers.iter().any(Container::runs);
         if ended {
@@ -289,7 +322,6 @@ impl Worker {
             Effect::Changed => self.touch(&world.settings),
             Effect::Fatal => {
                 let grace = self.containers[index].probers[at].grace;
-                self.touch(&world.settings);
                 self.kill_for_probe(world, index, grace);
             }
         }

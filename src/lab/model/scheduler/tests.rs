@@ -124,7 +124,6 @@ async fn what_fits_nowhere_is_told_why_in_the_schedulers_words() {
         );
         for (name, volume) in [("waits", Value::Null), ("far", "pv".into())] {
             let metadata = json!({"name": name, "namespace": "shop"});
-            // Volumes of the other class are made by nobody.
             let spec = json!({"volumeName": volume, "storageClassName": if name == "waits" { "none" } else { "" }});
             create(
                 &shared,

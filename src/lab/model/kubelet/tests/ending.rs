@@ -54,7 +54,7 @@ async fn what_a_deleted_pod_serves_follows_its_hook_and_its_signal() {
     seconds(0.2).await;
     let process = at(&shared, here, 8080).unwrap();
     assert!(process.drains && process.ended.is_none());
-    // It ends at 8.01; the status says so at 8.06, and the pod goes at 8.21.
+    // It ends at 8.01; the status says so at 8.02, and the pod goes at 8.21.
     seconds(3.0).await;
     assert!(matches!(at(&shared, here, 8080).unwrap().ended, Some((_, false))));
     assert!(!shared.read(is_ready));
@@ -86,9 +86,9 @@ async fn readiness_is_probed_while_the_pod_ends_and_liveness_is_not() {
     create(&shared, pod(json!({"stops-in": "20s", "drains": "true"}), probes));
     seconds(5.0).await;
     delete(&shared, None);
-    // It refuses from 5.01; the runs at 5.76 and 6.76 fail.
-    assert_near(until(&shared, 10, |world| !is_ready(world)).await, 1.81, "not ready");
-    assert_near(until(&shared, 60, is_gone).await, 20.21 - 1.81, "gone");
+    // It refuses from 5.01; the runs at 5.02 and 6.02 fail.
+    assert_near(until(&shared, 10, |world| !is_ready(world)).await, 1.03, "not ready");
+    assert_near(until(&shared, 60, is_gone).await, 20.21 - 1.03, "gone");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ fn ip(shared: &Shared, name: &str) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_start_shows_in_the_status_step_by_step() {
     let shared = still();
-    create(&shared, pod(json!({}), json!({"readinessProbe": http(json!({"periodSeconds": 1}))})));
+    create(&shared, pod(json!({"starts-in": "2s"}), json!({"readinessProbe": http(json!({"periodSeconds": 1}))})));
     seconds(0.1).await;
     assert_eq!((phase(&shared).as_str(), waits(&shared).as_str()), ("Pending", "ContainerCreating"));
     let status = web(&shared).status.clone().unwrap();
@@ -27,7 +27,9 @@ async fn a_start_shows_in_the_status_step_by_step() {
     let holds = |name: &str| objects::condition(&web(&shared), name).map(|condition| condition.status.clone());
     assert_eq!(holds("PodReadyToStartContainers").as_deref(), Some("False"));
     assert_eq!(holds("Initialized").as_deref(), Some("True"));
-    seconds(0.7).await;
+    seconds(0.85).await;
+    assert_eq!(phase(&shared), "Pending", "it runs, and its kubelet has not seen that");
+    seconds(0.15).await;
     assert_eq!(phase(&shared), "Running");
     let web_container = container(&web(&shared));
     assert!(web_container.state.unwrap().running.is_some());
@@ -35,7 +37,8 @@ async fn a_start_shows_in_the_status_step_by_step() {
     assert_eq!(holds("PodReadyToStartContainers").as_deref(), Some("True"));
     let unready = objects::condition(&web(&shared), "ContainersReady").cloned().unwrap();
     assert_eq!(unready.message.as_deref(), Some("containers with unready status: [web]"));
-    seconds(1.1).await;
+    // It listens at 2.71, and is probed at 1.02, 2.02 and 3.02.
+    assert_near(until(&shared, 5, is_ready).await, 3.031 - 1.1, "ready");
     assert!(shared.read(is_ready) && container(&web(&shared)).ready);
     let process = at(&shared, address(&shared), 8080).unwrap();
     assert_eq!((process.pod.name.as_str(), process.status), ("web", 200));
@@ -105,8 +108,8 @@ async fn init_containers_run_one_after_the_other_before_the_rest() {
     assert_eq!((phase(&shared).as_str(), waits(&shared).as_str()), ("Pending", "PodInitializing"));
     let why = objects::condition(&web(&shared), "Initialized").cloned().unwrap();
     assert_eq!(why.message.as_deref(), Some("containers with incomplete status: [first second]"));
-    // 0.71 to 2.71, seen at 2.76; 2.76 to 3.76, seen at 3.81, when the container starts, which is seen at 3.86.
-    assert_near(until(&shared, 20, is_ready).await, 2.86, "ready");
+    // 0.71 to 2.71, seen at 3.01; 3.02 to 4.02, seen at 5.01; the container starts at 5.02, which is seen at 6.01.
+    assert_near(until(&shared, 20, is_ready).await, 6.02 - 1.0, "ready");
     let status = web(&shared).status.clone().unwrap();
     let codes: Vec<_> = status
         .init_container_statuses
@@ -136,8 +139,8 @@ async fn a_sidecar_must_have_started_before_the_rest_and_goes_on() {
     let startup = json!({"tcpSocket": {"port": 15001}, "periodSeconds": 1, "failureThreshold": 9});
     let sidecar = json!([{"name": "mesh", "image": "m:1", "restartPolicy": "Always", "ports": [{"containerPort": 15001}], "startupProbe": startup}]);
     create(&shared, pod_with(json!({"mesh.starts-in": "3s"}), json!({}), json!({"initContainers": sidecar})));
-    // It listens at 3.71; its startup probe runs at 4.01 and lets the container start at 4.06, which is seen at 4.11.
-    assert_near(until(&shared, 20, is_ready).await, 4.11, "ready");
+    // It listens at 3.71; its startup probe runs at 4.01 and lets the container start at 4.02, which is seen at 5.01.
+    assert_near(until(&shared, 20, is_ready).await, 5.02, "ready");
     assert!(at(&shared, address(&shared), 15001).unwrap().listens.is_some());
     assert_eq!(phase(&shared), "Running");
 }
@@ -146,8 +149,10 @@ async fn a_sidecar_must_have_started_before_the_rest_and_goes_on() {
 async fn an_image_is_pulled_once_per_node() {
     let shared = still();
     create(&shared, pod(json!({"pull": "4s"}), json!({})));
-    assert_near(until(&shared, 20, is_ready).await, 4.76, "the first");
-    for (name, node, expected) in [("here", "node1", 0.76), ("there", "node2", 3.76)] {
+    // It starts at 4.71, seen at 5.01. The second of the node starts at 5.73, seen at 6.01; the other node's kubelet takes its first pod up
+    // at 6.03, which starts at 9.73, seen at 10.03.
+    assert_near(until(&shared, 20, is_ready).await, 5.02, "the first");
+    for (name, node, expected) in [("here", "node1", 1.0), ("there", "node2", 4.02)] {
         let mut next = named(name, node, json!({}));
         next["metadata"]["annotations"] = json!({"lab.squall.dev/pull": "true"});
         create(&shared, next);
@@ -175,7 +180,8 @@ async fn a_wrong_annotation_is_named_and_may_be_mended() {
         assert!(message.starts_with(expected), "{message}");
         assert_eq!(phase(&shared), "Pending");
         shared.with(|world| world.store.update::<Pod>("shop", "web", |pod| pod.metadata.annotations = None));
-        assert_near(until(&shared, 5, is_ready).await, 0.11, name);
+        // Seen at 2.01, it starts at 2.02, which is seen at 3.01.
+        assert_near(until(&shared, 5, is_ready).await, 1.02, name);
     }
 }
 
@@ -186,5 +192,5 @@ async fn a_pod_waits_for_its_node_to_be_there() {
     seconds(10.0).await;
     assert!(web(&shared).status.is_none());
     create(&shared, node("node9", "a"));
-    assert_near(until(&shared, 5, is_ready).await, 0.75, "ready");
+    assert_near(until(&shared, 5, is_ready).await, 1.01, "ready");
 }
