@@ -4,7 +4,6 @@
 //! machine's kernel has accepted can't be refused any more: where nobody is behind the Service, the connection is reset instead.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -25,7 +24,7 @@ use tower::ServiceExt as _;
 
 use super::Lab;
 use super::api::Server;
-use super::network::{Dialled, dial};
+use super::network::{self, Dialled, Served, dial};
 use super::world::Shared;
 
 /// Between two looks at whether the process behind a connection is still there.
@@ -186,16 +185,23 @@ async fn serve_process(tcp: TcpStream, shared: Shared, life: u64) {
             let Some(process) = shared.read(|world| world.kubelets.life(life).cloned()) else {
                 return std::future::pending().await;
             };
-            sleep(process.answers_in).await;
+            let served = shared.act(|world| network::serve(world, life, Instant::now()));
+            let takes = match served {
+                Served::After(takes) => takes,
+                Served::Turned(network::Full::Status) => Duration::ZERO,
+                Served::Turned(network::Full::Reset) => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+            };
+            sleep(takes).await;
             if process.hangs.is_some_and(|at| at <= Instant::now()) {
                 return std::future::pending().await;
             }
             let body = Bytes::from(format!("{}/{}\n", process.pod.namespace, process.pod.name));
             let mut response = Response::new(Full::new(body));
-            if let Ok(status) = http::StatusCode::from_u16(process.status) {
+            let status = if matches!(served, Served::Turned(_)) { 503 } else { process.status };
+            if let Ok(status) = http::StatusCode::from_u16(status) {
                 *response.status_mut() = status;
             }
-            Ok::<_, Infallible>(response)
+            Ok::<_, io::Error>(response)
         }
     });
     let gone = async {

@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use tokio::time::{Instant, sleep};
 
 use super::Lab;
+use super::network::load_of;
 use super::world::World;
 
 /// How long a workload may take until all of it is available, in the lab's time.
@@ -63,7 +64,7 @@ fn name_in(line: &str) -> &str {
 
 /// Workloads that are not all there, with the reason of the first pod that says one.
 fn waiting(world: &World) -> Vec<String> {
-    let mut found = Vec::new();
+    let (mut found, mut misread) = (Vec::new(), Vec::new());
     let mut look = |kind: &str, namespace: &str, name: &str, current: bool, wanted: i32, available: i32| {
         if current && available >= wanted {
             return;
@@ -74,6 +75,17 @@ fn waiting(world: &World) -> Vec<String> {
         }
         found.push(line);
     };
+    let services: Vec<_> = world.store.list::<Service>(None).collect();
+    for service in services {
+        if let Err(why) = load_of(&service) {
+            let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
+            misread.push(format!(
+                "service/{} in {}: {why}",
+                name.as_deref().unwrap_or_default(),
+                namespace.as_deref().unwrap_or_default()
+            ));
+        }
+    }
     for object in world.store.list::<Deployment>(None) {
         let (spec, status) = (object.spec.clone().unwrap_or_default(), object.status.clone().unwrap_or_default());
         let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
@@ -105,6 +117,7 @@ fn waiting(world: &World) -> Vec<String> {
         let available = status.number_available.unwrap_or(0);
         look("daemonset", &namespace, &name, current, status.desired_number_scheduled, available);
     }
+    found.extend(misread);
     found
 }
 

@@ -5,6 +5,7 @@
 
 mod asking;
 mod instrument;
+mod load;
 mod multiplexed;
 mod queries;
 mod resolve;
@@ -15,6 +16,7 @@ mod transport;
 mod tests;
 
 pub(in crate::lab) use self::instrument::LabInstrument;
+pub(in crate::lab) use self::load::{Capacity, Full, Served, Spread, busy, load_of, serve};
 pub(in crate::lab) use self::queries::{CLIENT, Delivered, deliver};
 pub(in crate::lab) use self::rules::{Network, observe, reconcile};
 pub(in crate::lab) use self::transport::{Dialled, dial};

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::transport::{Ask, NotOpen, Way, connect, judge};
+use super::load::{self, Full, Served};
+use super::transport::{Ask, NotOpen, UNAVAILABLE, Way, connect, is_cut_off, judge};
 use crate::lab::model::Process;
 use crate::lab::world::{Shared, World};
 use crate::probe::{Answer, Class, Exchange, HealthState, Slot, Step, StreamKind, Transport};
@@ -83,15 +84,27 @@ impl MultiplexedTransport {
             self.shared.read(|world| (world.settings.round_trip, world.kubelets.life(connection.life).cloned()));
         way.step(Step::Send, Duration::ZERO);
         let Some(process) = process else { return way.fail(Class::ResponseReset).await };
+        let is_cut_off = |process: &Process| self.shared.read(|world| is_cut_off(world, process));
+        if is_cut_off(&process) {
+            return way.silence(Class::ResponseTimeout).await;
+        }
         let begun = way.at;
+        let asked = begun + round_trip / 2;
         connection.open.set(connection.open.get() + 1);
         connection.carried.set(connection.carried.get().saturating_add(1));
         let lease = Lease { connection: Rc::clone(&connection), begun, settled: Cell::new(false) };
-        way.step(Step::Response, round_trip + process.answers_in);
+        let (takes, status) = match self.shared.act(|world| load::serve(world, connection.life, asked)) {
+            Served::After(takes) => (takes, process.status),
+            Served::Turned(Full::Status) => (Duration::ZERO, UNAVAILABLE),
+            Served::Turned(Full::Reset) => {
+                way.at += round_trip;
+                return way.fail(Class::ResponseReset).await;
+            }
+        };
+        way.step(Step::Response, round_trip + takes);
         sleep_until(way.at.min(way.slot.deadline)).await;
         let process = self.shared.read(|world| world.kubelets.life(connection.life).cloned()).unwrap_or(process);
-        let asked = begun + round_trip / 2;
-        let fate = fate(&process, asked, &way);
+        let fate = if is_cut_off(&process) { Fate::Silent } else { fate(&process, asked, &way) };
         match fate {
             Fate::Silent => {
                 drop(lease);
@@ -110,7 +123,7 @@ impl MultiplexedTransport {
                 }
                 drop(lease);
                 self.let_go_if_spare(&connection, way.at);
-                let answer = self.judged(&process);
+                let answer = self.judged(status, process.grpc_status);
                 way.step(Step::Body, Duration::ZERO);
                 way.end(answer, Class::ResponseTimeout).await
             }
@@ -130,9 +143,9 @@ impl MultiplexedTransport {
         }
     }
 
-    fn judged(&self, process: &Process) -> Answer {
-        let Some(expected) = self.health else { return judge(&self.ask, process) };
-        match (process.status, process.grpc_status) {
+    fn judged(&self, status: u16, grpc_status: u16) -> Answer {
+        let Some(expected) = self.health else { return judge(&self.ask, status) };
+        match (status, grpc_status) {
             (200, 0) => Answer::Good,
             (200, NOT_FOUND) if expected == HealthState::ServiceUnknown => Answer::Good,
             (200, status) => Answer::Bad { class: Class::GrpcStatus, status },

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 use tokio::time::Instant;
 
+use super::load::{self, Loads};
 use crate::lab::model::{Controller, Task};
 use crate::lab::store::{Change, ObjectKey};
 use crate::lab::world::World;
@@ -20,6 +21,8 @@ pub(in crate::lab) struct Network {
     rules: BTreeMap<SocketAddr, Vec<SocketAddr>>,
     of: BTreeMap<ObjectKey, Vec<SocketAddr>>,
     changed: BTreeSet<ObjectKey>,
+    /// What is asked of Services beside the probes.
+    pub(super) loads: Loads,
     written: Option<Instant>,
 }
 
@@ -27,6 +30,11 @@ impl Network {
     /// The endpoints behind a Service's address and port; `None`: no Service has them.
     pub(in crate::lab) fn behind(&self, address: SocketAddr) -> Option<&[SocketAddr]> {
         self.rules.get(&address).map(Vec::as_slice)
+    }
+
+    /// The endpoints behind a Service's first port.
+    pub(super) fn first_rule(&self, service: &ObjectKey) -> Option<&[SocketAddr]> {
+        self.behind(*self.of.get(service)?.first()?)
     }
 
     /// Whether an address is one of a Service's, on whatever port.
@@ -65,9 +73,11 @@ pub(in crate::lab) fn reconcile(world: &mut World, _: &ObjectKey) {
         }
         let rules = rules_of(world, &key);
         let addresses = rules.iter().map(|(address, _)| *address).collect();
+        load::note(world, &key);
         world.network.of.insert(key, addresses);
         world.network.rules.extend(rules);
     }
+    load::spread(world);
 }
 
 fn rules_of(world: &World, key: &ObjectKey) -> Vec<(SocketAddr, Vec<SocketAddr>)> {

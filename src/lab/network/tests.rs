@@ -163,3 +163,75 @@ async fn failures_begin_when_the_truth_says() {
     assert!(last_good < hang && hang < first_bad + slot, "{:?} {:?}", hang - last_good, first_bad);
     assert_eq!(first_bad - last_good, slot, "the edge is one slot wide");
 }
+
+/// Fewer replicas, the same load: each has more to do, and answers take longer, as M/D/1 says.
+#[tokio::test(start_paused = true)]
+async fn losing_a_replica_under_load_shows_in_the_latency() {
+    let answers = json!({"lab.squall.dev/answers-in": "10ms", "lab.squall.dev/workers": "1"});
+    let lab = shop(3, answers).await;
+    let annotate = |load: &str| {
+        lab.with(|world| {
+            world.store.update::<Service>("shop", "web", |service| {
+                service.metadata.annotations = Some([("lab.squall.dev/load".to_owned(), load.to_owned())].into());
+            })
+        });
+    };
+    let wait = async || {
+        let (transport, mut waited) = (transport(&lab, StreamKind::Fresh), Duration::ZERO);
+        for _ in 0..3000 {
+            let exchange = send(&transport).await;
+            assert_eq!(class(&exchange), None);
+            let way = Duration::from_micros(200 + 3 * 150);
+            waited += (exchange.done - exchange.sent).saturating_sub(Duration::from_millis(10) + way);
+            pass(Duration::from_millis(37)).await;
+        }
+        waited.as_secs_f64() / 3000.0
+    };
+    assert!(wait().await < 0.000_01, "nobody else asks");
+    annotate("150/s");
+    pass(2 * S).await;
+    let three = wait().await;
+    lab.with(|world| {
+        world.store.update::<k8s_openapi::api::apps::v1::Deployment>("shop", "web", |web| {
+            web.spec.as_mut().unwrap().replicas = Some(2);
+        })
+    });
+    pass(5 * S).await;
+    let two = wait().await;
+    // ρ is 0.5, and then 0.75: ρ·S / 2(1−ρ). What the probe itself asks adds a little.
+    assert!((three / 0.005 - 1.0).abs() < 0.2, "{three}");
+    assert!((two / 0.015 - 1.0).abs() < 0.2, "{two}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_turns_requests_away_as_its_pod_says() {
+    for (full, expected) in [("503", Class::Status), ("reset", Class::ConnectRefused)] {
+        let lab = shop(
+            1,
+            json!({
+                "lab.squall.dev/answers-in": "10ms", "lab.squall.dev/workers": "2", "lab.squall.dev/queue": "5",
+                "lab.squall.dev/when-full": full,
+            }),
+        )
+        .await;
+        lab.with(|world| {
+            world.store.update::<Service>("shop", "web", |service| {
+                service.metadata.annotations = Some([("lab.squall.dev/load".to_owned(), "1000/s".to_owned())].into());
+            })
+        });
+        pass(2 * S).await;
+        let mut turned = 0;
+        for _ in 0..400 {
+            match class(&send(&transport(&lab, StreamKind::Fresh)).await) {
+                None => {}
+                Some(class) => {
+                    assert_eq!(class, expected);
+                    turned += 1;
+                }
+            }
+            pass(Duration::from_millis(23)).await;
+        }
+        // Five times more comes than can be served: four of five find no room.
+        assert!((280..=360).contains(&turned), "{turned}");
+    }
+}

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::load::{self, Full, Served};
 use super::resolve::Host;
 use crate::lab::model::Process;
 use crate::lab::world::{Shared, World};
@@ -18,6 +19,8 @@ use crate::probe::{Answer, Class, Exchange, Slot, Step, Steps, StreamKind, Trans
 
 /// What a TLS handshake costs both ends, beside its two round trips.
 const HANDSHAKE: Duration = Duration::from_millis(2);
+/// The status of an answer that says that there is no room.
+pub(super) const UNAVAILABLE: u16 = 503;
 /// Idle connections that a stream keeps at most.
 const KEPT_MAX: usize = 64;
 
@@ -150,7 +153,16 @@ impl LabTransport {
             return way.silence(Class::ResponseTimeout).await;
         }
         let asked = way.at + round_trip / 2;
-        way.step(Step::Response, round_trip + process.answers_in);
+        let (takes, turned) = match self.shared.act(|world| load::serve(world, connection.life, asked)) {
+            Served::After(takes) => (takes, false),
+            Served::Turned(Full::Status) => (Duration::ZERO, true),
+            Served::Turned(Full::Reset) => {
+                way.at += round_trip;
+                let class = if way.reused { Class::ResponseReset } else { Class::ConnectRefused };
+                return way.fail(class).await;
+            }
+        };
+        way.step(Step::Response, round_trip + takes);
         let answered = way.at.min(way.slot.deadline);
         sleep_until(answered).await;
         let process = self.shared.read(|world| world.kubelets.life(connection.life).cloned()).unwrap_or(process);
@@ -180,7 +192,8 @@ impl LabTransport {
                 if way.at < way.slot.deadline && !process.drains {
                     self.keep(connection);
                 }
-                let answer = judge(&self.ask, &process);
+                let status = if turned { UNAVAILABLE } else { process.status };
+                let answer = judge(&self.ask, status);
                 way.end(answer, Class::ResponseTimeout).await
             }
         }
@@ -283,12 +296,12 @@ pub(super) fn is_cut_off(world: &World, process: &Process) -> bool {
 
 /// What the answer of a process is to a probe: nobody knows what its body says, so an application that works is taken to answer as the
 /// experiment expects.
-pub(super) fn judge(ask: &Ask, process: &Process) -> Answer {
+pub(super) fn judge(ask: &Ask, status: u16) -> Answer {
     let statuses = ask.statuses.as_deref().unwrap_or_default();
-    let wanted = match (process.status, statuses) {
+    let wanted = match (status, statuses) {
         (200, _) => true,
         (status, []) => (200..300).contains(&status),
         (status, wanted) => wanted.contains(&status),
     };
-    if wanted { Answer::Good } else { Answer::Bad { class: Class::Status, status: process.status } }
+    if wanted { Answer::Good } else { Answer::Bad { class: Class::Status, status } }
 }

@@ -5,7 +5,11 @@
 //! | annotation `lab.squall.dev/…` | what it says | when absent |
 //! |---|---|---|
 //! | `starts-in: 20s` | from the process' start until it listens | [`Settings::app_start`] |
-//! | `answers-in: 50ms` | how long an answer takes | [`Settings::app_answer`] |
+//! | `answers-in: 50ms` | how long an answer takes, on average and without waiting | [`Settings::app_answer`] |
+//! | `varies: exponential` | how service times differ; `lognormal 0.5` says the standard deviation of the logarithm | not at all |
+//! | `workers: "4"` | requests that are served at a time; the others wait in their order | as many as come |
+//! | `queue: "100"` | requests that wait at most | as many as come |
+//! | `when-full: reset` | a request that finds the queue full is refused its connection, or reset; `"503"`: is answered that at once | `"503"` |
 //! | `status: "503"` | the HTTP status of each answer | 200 |
 //! | `grpc-status: "14"` | the gRPC status of each answer | 0 |
 //! | `hangs-after: 1m` | from each start until it answers nothing more; its socket stays open | never |
@@ -27,13 +31,18 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::containers::Role;
+use crate::lab::network::{Capacity, Full, Spread};
 use crate::lab::settings::Settings;
 use crate::scalar;
 
 const PREFIX: &str = "lab.squall.dev/";
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 17] = [
     "starts-in",
     "answers-in",
+    "varies",
+    "workers",
+    "queue",
+    "when-full",
     "status",
     "grpc-status",
     "hangs-after",
@@ -48,6 +57,12 @@ const NAMES: [&str; 13] = [
 ];
 /// What is the main containers' own unless it names another.
 const MAIN: [&str; 3] = ["hangs-after", "crashes-after", "ends-after"];
+/// Workers of a process at most.
+const WORKERS: usize = 1000;
+/// Requests that wait at most.
+const QUEUE: usize = 1_000_000;
+/// Of lognormal service times that say no more: the slowest hundredth takes 2.8 times the mean.
+const SIGMA: f64 = 0.5;
 const INIT: Duration = Duration::from_millis(500);
 
 /// How the application of a container behaves.
@@ -55,6 +70,7 @@ const INIT: Duration = Duration::from_millis(500);
 pub(super) struct App {
     pub starts_in: Duration,
     pub answers_in: Duration,
+    pub capacity: Capacity,
     pub status: u16,
     pub grpc_status: u16,
     pub hangs_after: Option<Duration>,
@@ -83,6 +99,7 @@ impl App {
         Ok(Self {
             starts_in: given.time("starts-in")?.unwrap_or(settings.app_start),
             answers_in: given.time("answers-in")?.unwrap_or(settings.app_answer),
+            capacity: given.capacity()?,
             status: given.status()?,
             grpc_status: given.grpc_status()?,
             hangs_after: given.time("hangs-after")?,
@@ -97,10 +114,11 @@ impl App {
         })
     }
 
-    const fn plain(settings: &Settings) -> Self {
+    fn plain(settings: &Settings) -> Self {
         Self {
             starts_in: settings.app_start,
             answers_in: settings.app_answer,
+            capacity: Capacity::default(),
             status: 200,
             grpc_status: 0,
             hangs_after: None,
@@ -185,8 +203,42 @@ impl Given<'_> {
         Ok(self.read("grpc-status", read)?.unwrap_or(0))
     }
 
+    fn capacity(&self) -> Result<Capacity, String> {
+        let number = |most: usize, least: usize| {
+            move |value: &str| match value.parse() {
+                Ok(number) if (least..=most).contains(&number) => Ok(number),
+                _ => Err(format!("`{value}` is no number from {least} to {most}")),
+            }
+        };
+        let full = |value: &str| match value {
+            "503" => Ok(Full::Status),
+            "reset" => Ok(Full::Reset),
+            _ => Err(format!("`{value}` is neither 503 nor reset")),
+        };
+        Ok(Capacity {
+            workers: self.read("workers", number(WORKERS, 1))?,
+            queue: self.read("queue", number(QUEUE, 0))?,
+            full: self.read("when-full", full)?.unwrap_or_default(),
+            spread: self.read("varies", spread)?.unwrap_or_default(),
+        })
+    }
+
     fn pull(&self, settings: &Settings) -> Result<Option<Duration>, String> {
         self.read("pull", |value| if value == "true" { Ok(settings.pull) } else { time(value) })
+    }
+}
+
+/// `constant`, `exponential`, or `lognormal` with the standard deviation of the logarithm.
+fn spread(value: &str) -> Result<Spread, String> {
+    let sigma = |text: &str| text.trim().parse().ok().filter(|sigma| (0.0..=3.0).contains(sigma));
+    match value.strip_prefix("lognormal") {
+        None if value == "constant" => Ok(Spread::Constant),
+        None if value == "exponential" => Ok(Spread::Exponential),
+        Some("") => Ok(Spread::Lognormal(SIGMA)),
+        Some(text) => {
+            sigma(text).map(Spread::Lognormal).ok_or_else(|| format!("`{value}` is not like `lognormal 0.5`, up to 3"))
+        }
+        None => Err(format!("`{value}` is none of constant, exponential and lognormal")),
     }
 }
 

@@ -317,6 +317,7 @@ impl Worker {
             listens: None,
             drains: false,
             answers_in: app.answers_in,
+            capacity: app.capacity,
             hangs: None,
             status: app.status,
             grpc_status: app.grpc_status,

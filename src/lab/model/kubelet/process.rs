@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::lab::network::Capacity;
 use crate::lab::store::ObjectKey;
 
 /// How long a process that has left its address is remembered: a request may still be under way to it.
@@ -24,8 +25,10 @@ pub(in crate::lab) struct Process {
     pub listens: Option<Instant>,
     /// It takes no new connection any more, and still answers what it was asked.
     pub drains: bool,
-    /// How long it takes to answer.
+    /// How long it takes to answer, on average and without waiting.
     pub answers_in: Duration,
+    /// How many it answers at a time, and what becomes of the others.
+    pub capacity: Capacity,
     /// From when on it answers nothing, though it keeps its socket.
     pub hangs: Option<Instant>,
     /// The HTTP status that it answers with.

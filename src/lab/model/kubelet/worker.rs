@@ -17,6 +17,7 @@ use super::probes::{Effect, Kind, Prober, Shot, Target};
 use super::process::Process;
 use super::status;
 use crate::lab::model::Task;
+use crate::lab::network::Capacity;
 use crate::lab::settings::Settings;
 use crate::lab::store::ObjectKey;
 use crate::lab::world::World;
@@ -235,6 +236,7 @@ impl Worker {
             listens: None,
             drains: false,
             answers_in: Duration::ZERO,
+            capacity: Capacity::default(),
             hangs: None,
             status: 200,
             grpc_status: 0,
