@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::agenda::Agenda;
 use super::cloud::Aws;
 use super::dns::Dns;
-use super::model::{self, Controller, Kubelets, Nodes, SchedulerMemory, Task};
+use super::model::{self, Autoscalers, Controller, Kubelets, Nodes, SchedulerMemory, Task};
 use super::network::Network;
 use super::settings::Settings;
 use super::store::{ObjectKey, Store, seconds};
@@ -29,6 +29,8 @@ pub(in crate::lab) struct World {
     pub nodes: Nodes,
     /// What the scheduler knows of the nodes, and who waits for one.
     pub scheduler: SchedulerMemory,
+    /// What autoscalers and the metrics server remember.
+    pub autoscalers: Autoscalers,
     /// Services' rules and the connections through them.
     pub network: Network,
     /// The AWS account that nodes are instances of.
@@ -49,6 +51,7 @@ impl World {
             kubelets: Kubelets::default(),
             nodes: Nodes::default(),
             scheduler: SchedulerMemory::default(),
+            autoscalers: Autoscalers::default(),
             network: Network::default(),
             aws: None,
             dns: Dns::default(),

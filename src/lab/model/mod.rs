@@ -4,6 +4,7 @@
 //! `reconcile` (of a kubelet: `perform`) looks at one object as it then is, and acts. No part calls another; all they share is the store,
 //! as in a real cluster.
 
+mod autoscalers;
 mod budgets;
 mod collector;
 mod daemon_sets;
@@ -20,6 +21,7 @@ mod stateful_sets;
 mod tests;
 mod volumes;
 
+pub(in crate::lab) use self::autoscalers::Autoscalers;
 pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process, adopt, hook};
 pub(in crate::lab) use self::nodes::{
     Nodes, cut_network, cut_power, remove as remove_machine, restore_network, restore_power,
@@ -45,6 +47,8 @@ pub(in crate::lab) enum Controller {
     Scheduler,
     /// Binds claims to volumes, and makes these.
     Volumes,
+    /// Horizontal pod autoscalers, and the metrics server.
+    Autoscalers,
     /// Heartbeats of nodes, their taints, and what these evict.
     Nodes,
     /// kube-proxy.
@@ -76,6 +80,7 @@ pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
     collector::observe(world, change);
     scheduler::observe(world, change);
     volumes::observe(world, change);
+    autoscalers::observe(world, change);
     nodes::observe(world, change);
     kubelet::observe(world, change);
     network::observe(world, change);
@@ -99,6 +104,7 @@ pub(in crate::lab) fn perform(world: &mut World, task: Task) {
         Controller::Collector => collector::reconcile(world, &key),
         Controller::Scheduler => scheduler::reconcile(world, &key),
         Controller::Volumes => volumes::reconcile(world, &key),
+        Controller::Autoscalers => autoscalers::reconcile(world, &key),
         Controller::Nodes => nodes::reconcile(world, &key),
         Controller::Proxy => network::reconcile(world, &key),
         Controller::Cloud => cloud::reconcile(world, &key),

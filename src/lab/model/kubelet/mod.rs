@@ -63,6 +63,12 @@ impl Kubelets {
         self.processes.at(address, port)
     }
 
+    /// The processes that run in a pod, by their containers.
+    pub(in crate::lab) fn lives_of(&self, uid: &str) -> Vec<(String, u64)> {
+        let containers = self.workers.get(uid).into_iter().flat_map(|worker| &worker.containers);
+        containers.filter_map(|container| Some((container.name.clone(), container.run()?.life))).collect()
+    }
+
     /// The process of a life, also one that ended, for as long as a request may be in flight.
     pub(in crate::lab) fn life(&self, life: u64) -> Option<&Process> {
         self.processes.life(life)
