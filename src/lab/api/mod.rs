@@ -28,6 +28,7 @@ mod watch;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -44,6 +45,7 @@ use self::access::Denied;
 use self::path::{Place, Route};
 use self::query::{Form, Query};
 use self::watch::Events;
+use super::model;
 use super::store::Refused;
 use super::world::Shared;
 
@@ -122,7 +124,20 @@ impl Server {
         self.act(verb, &Asked { place, query, content, body, form })
     }
 
+    /// Leases of nodes are written when somebody looks at them.
+    fn show_leases(&self, verb: &str, asked: &Asked) {
+        let place = &asked.place;
+        let of_nodes = place.namespace.is_empty() || place.namespace == "kube-node-lease";
+        if !of_nodes || place.kind().kind != "Lease" {
+            return;
+        }
+        let seconds = asked.query.number("timeoutSeconds").ok().flatten().and_then(|long| u64::try_from(long).ok());
+        let long = seconds.filter(|seconds| *seconds > 0).map_or(watch::TIMEOUT, Duration::from_secs);
+        self.shared.with(|world| model::show_leases(world, (verb == "watch").then_some(long)));
+    }
+
     fn act(&self, verb: &str, asked: &Asked) -> Result<Answer, Refused> {
+        self.show_leases(verb, asked);
         match verb {
             "get" => self.shared.read(|world| verbs::get(world, asked)),
             "list" => self.shared.read(|world| list::list(world, asked)),

@@ -23,7 +23,7 @@ use crate::lab::store::{Change, KINDS, Object, Refused, Store};
 use crate::lab::world::Shared;
 
 /// How long a watch may take that names no time: the middle of what the server chooses from.
-const TIMEOUT: Duration = Duration::from_mins(45);
+pub(super) const TIMEOUT: Duration = Duration::from_mins(45);
 /// Between two bookmarks.
 const BOOKMARKS: Duration = Duration::from_mins(1);
 /// How long before its end a watch has its last bookmark.

@@ -23,6 +23,7 @@ mod volumes;
 
 pub(in crate::lab) use self::autoscalers::Autoscalers;
 pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process, adopt, hook};
+pub(in crate::lab) use self::nodes::leases::show as show_leases;
 pub(in crate::lab) use self::nodes::{
     Nodes, cut_network, cut_power, remove as remove_machine, restore_network, restore_power,
 };

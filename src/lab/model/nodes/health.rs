@@ -101,6 +101,20 @@ pub(super) fn heard(world: &mut World, node: &str) {
     });
 }
 
+/// A node says how it is, though nothing changed.
+pub(super) fn report(world: &mut World, node: &str) {
+    if !world.nodes.is_up(node) {
+        return;
+    }
+    let now = world.time();
+    world.store.update::<Node>("", node, |node| {
+        let conditions = node.status.iter_mut().flat_map(|status| status.conditions.iter_mut().flatten());
+        for known in conditions.filter(|known| HEALTHY.iter().any(|(kind, ..)| *kind == known.type_)) {
+            known.last_heartbeat_time = Some(now.clone());
+        }
+    });
+}
+
 /// Writes status, reason and message of those conditions of a node that change.
 fn say(
     world: &mut World,

@@ -1,10 +1,11 @@
 //! The life of nodes: their power, what the cluster hears of them, and what becomes of the pods of those that are lost.
 //!
-//! Heartbeats are not sent one by one. As long as a node has power it is heard of; when it loses power, its last heartbeat was at some
+//! A node with power renews its [lease](leases) and says now and then how it is; when it loses power, its lease was last renewed at some
 //! moment of the period before, and the controllers' timers count from there.
 
 mod evictions;
 mod health;
+pub(in crate::lab) mod leases;
 mod orphans;
 mod taints;
 #[cfg(test)]
@@ -27,6 +28,10 @@ const TICK: &str = "";
 const TAINTING: &str = "/tainting";
 const ORPHANS: &str = "/orphans";
 const HEARD: &str = "/heard/";
+const LEASES: &str = "/leases";
+const STATUS: &str = "/status/";
+/// kubelet: how often a node says how it is where nothing changes (`nodeStatusReportFrequency`).
+const REPORT: Duration = Duration::from_mins(5);
 
 /// Which nodes have power, and what their controllers remember.
 #[derive(Debug, Default)]
@@ -37,6 +42,10 @@ pub(in crate::lab) struct Nodes {
     cut_off: BTreeMap<String, Timestamp>,
     /// Their machines are gone for good.
     gone: BTreeSet<String>,
+    /// When their leases are renewed.
+    renewals: BTreeMap<String, leases::Renewals>,
+    /// Until then somebody watches leases.
+    leases_shown: Option<Timestamp>,
     /// Those that were not ready when they were looked at last.
     unready: BTreeSet<String>,
     zones: BTreeMap<(String, String), Zone>,
@@ -73,17 +82,17 @@ pub(in crate::lab) fn cut_power(world: &mut World, node: &str) {
     if !world.nodes.is_up(node) {
         return;
     }
-    let lost = silent_from_now(world);
+    let lost = silent_from_now(world, node);
     world.nodes.down.insert(node.to_owned(), lost);
     kubelet::power_changed(world, node);
     at(world, lost, TICK);
 }
 
 /// When a node that is heard no more will have been silent for too long.
-fn silent_from_now(world: &mut World) -> Timestamp {
-    let since_heartbeat = world.up_to(world.settings.heartbeat);
-    // The controller counts from when it saw the heartbeat, at its next look.
-    let seen = tick_from(before(world.wall(), since_heartbeat), world.settings.node_monitor);
+fn silent_from_now(world: &mut World, node: &str) -> Timestamp {
+    let last = leases::stop(world, node);
+    // The controller counts from when it saw the renewal, at its next look.
+    let seen = tick_from(last, world.settings.node_monitor);
     tick_from(after(seen, world.settings.node_grace), world.settings.node_monitor)
 }
 
@@ -92,7 +101,7 @@ pub(in crate::lab) fn cut_network(world: &mut World, node: &str) {
     if world.nodes.is_cut_off(node) {
         return;
     }
-    let lost = silent_from_now(world);
+    let lost = silent_from_now(world, node);
     world.nodes.cut_off.insert(node.to_owned(), lost);
     kubelet::network_changed(world, node);
     at(world, lost, TICK);
@@ -103,6 +112,9 @@ pub(in crate::lab) fn restore_network(world: &mut World, node: &str) {
     if world.nodes.cut_off.remove(node).is_none() {
         return;
     }
+    if world.nodes.is_up(node) {
+        leases::start(world, node);
+    }
     kubelet::network_changed(world, node);
     let heartbeat = world.up_to(world.settings.heartbeat);
     world.later(heartbeat, Task::Reconcile(Controller::Nodes, ObjectKey::new("", format!("{HEARD}{node}"))));
@@ -112,6 +124,9 @@ pub(in crate::lab) fn restore_network(world: &mut World, node: &str) {
 pub(in crate::lab) fn restore_power(world: &mut World, node: &str) {
     if world.nodes.gone.contains(node) || world.nodes.down.remove(node).is_none() {
         return;
+    }
+    if !world.nodes.is_cut_off(node) {
+        leases::start(world, node);
     }
     kubelet::power_changed(world, node);
     world.notice(Controller::Nodes, ObjectKey::new("", format!("{HEARD}{node}")));
@@ -142,6 +157,10 @@ fn observe_node(world: &mut World, change: &Change) {
         world.nodes.cut_off.remove(&key.name);
         world.nodes.gone.remove(&key.name);
         world.nodes.missing.remove(&key.name);
+        if let Some(now) = &now {
+            leases::join(world, now);
+            report_later(world, &key.name);
+        }
     }
     let readiness = |node: &Option<std::sync::Arc<Node>>| node.as_deref().map(|node| ready(node).to_owned());
     if readiness(&was) != readiness(&now) {
@@ -156,8 +175,7 @@ fn observe_node(world: &mut World, change: &Change) {
         }
         Some(now) => {
             orphans::watch(world, &now);
-            let conditions = |node: &Node| node.status.as_ref().and_then(|status| status.conditions.clone());
-            if was.is_none_or(|was| was.spec != now.spec || conditions(&was) != conditions(&now)) {
+            if was.is_none_or(|was| was.spec != now.spec || said(&was) != said(&now)) {
                 world.notice(Controller::Nodes, key.clone());
             }
         }
@@ -189,15 +207,36 @@ pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
         TICK => health::tick(world),
         TAINTING => health::taint(world),
         ORPHANS => orphans::collect(world),
+        LEASES => leases::show(world, None),
         name => {
             if let Some(node) = name.strip_prefix(HEARD) {
                 health::heard(world, node);
+            } else if let Some(node) = name.strip_prefix(STATUS) {
+                health::report(world, node);
+                report_later(world, node);
             } else {
                 taints::keep_away(world, name);
                 evictions::of_node(world, name);
             }
         }
     }
+}
+
+/// What a node's conditions say, whenever they said it.
+fn said(node: &Node) -> Vec<(&str, &str)> {
+    let all = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    all.map(|known| (known.type_.as_str(), known.status.as_str())).collect()
+}
+
+/// Has a node say how it is at its next turn. Each has its own, by its name.
+fn report_later(world: &mut World, name: &str) {
+    if world.store.get::<Node>("", name).is_none() {
+        return;
+    }
+    let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
+    let turn = Duration::from_millis(u64::from(hash) * 7919 % 300_000);
+    let next = after(tick_from(before(after(world.wall(), Duration::from_nanos(1)), turn), REPORT), turn);
+    at(world, next, &format!("{STATUS}{name}"));
 }
 
 fn condition<'a>(node: &'a Node, kind: &str) -> Option<&'a NodeCondition> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use serde_json::{Value, json};
 
-use super::{cut_power, remove, restore_power, tick_from};
+use super::{cut_power, leases, remove, restore_power, tick_from};
 use crate::lab::model::objects::{condition, is_ready};
 use crate::lab::store::{ObjectKey, number_of};
 use crate::lab::testing::{create, lab, node, pass};
@@ -254,4 +255,91 @@ async fn a_node_that_is_written_off_lets_its_leaving_pods_go() {
     taint(&shared, "node1", "node.kubernetes.io/out-of-service");
     pass(secs(21)).await;
     assert!(find(&shared, "web").is_none());
+}
+
+fn lease(shared: &Shared, node: &str) -> Option<Lease> {
+    shared.read(|world| world.store.get::<Lease>("kube-node-lease", node).map(|lease| Lease::clone(&lease)))
+}
+
+/// A lab with a node whose lease can be kept.
+fn leased() -> Shared {
+    let shared = lab();
+    let metadata = json!({"name": "kube-node-lease"});
+    create(&shared, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}));
+    create(&shared, node("node9", "a"));
+    shared
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_renews_its_lease_until_its_power_is_cut() {
+    let shared = leased();
+    let client = kube::Client::new(crate::lab::api::Server::new(shared.clone()), "default");
+    let leases: kube::Api<Lease> = kube::Api::namespaced(client, "kube-node-lease");
+    pass(secs(1)).await;
+    let age = async || {
+        let lease = leases.get("node9").await.unwrap();
+        let spec = lease.spec.unwrap();
+        assert_eq!((spec.holder_identity.as_deref(), spec.lease_duration_seconds), (Some("node9"), Some(40)));
+        shared.read(|world| world.wall().duration_since(spec.renew_time.unwrap().0).as_secs_f64())
+    };
+    for _ in 0..50 {
+        pass(Duration::from_millis(3700)).await;
+        let age = age().await;
+        assert!((0.0..10.01).contains(&age), "{age}");
+    }
+    let before = age().await;
+    cut(&shared, &["node9"]);
+    pass(secs(30)).await;
+    assert!((age().await - before - 30.0).abs() < 0.1, "{before}");
+    // The node counts as lost a grace after its last renewal was seen, to the controller's tick.
+    pass(Duration::from_secs_f64(50.0 - age().await)).await;
+    assert_eq!(ready(&shared, "node9"), "True");
+    pass(secs(10)).await;
+    assert_eq!(ready(&shared, "node9"), "Unknown");
+    shared.with(|world| restore_power(world, "node9"));
+    pass(secs(9)).await;
+    assert!(age().await < 9.1, "it is renewed at once");
+    shared.with(|world| world.store.remove(number_of::<Node>(), &ObjectKey::new("", "node9")));
+    pass(secs(1)).await;
+    assert_eq!(lease(&shared, "node9"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_are_written_while_somebody_watches_them() {
+    let shared = leased();
+    let changes = |from: u64| {
+        shared.read(|world| {
+            let all = world.store.since(from).unwrap();
+            all.filter(|change| change.object().kind == number_of::<Lease>()).count()
+        })
+    };
+    let version = || shared.read(|world| world.store.version());
+    let before = version();
+    pass(secs(60)).await;
+    assert_eq!(changes(before), 0, "nobody looks");
+    shared.with(|world| leases::show(world, Some(secs(60))));
+    let before = version();
+    pass(secs(60)).await;
+    assert!((5..=6).contains(&changes(before)), "{}", changes(before));
+    pass(secs(10)).await;
+    let before = version();
+    pass(secs(60)).await;
+    assert_eq!(changes(before), 0, "the watch is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_says_how_it_is_every_five_minutes() {
+    let shared = lab();
+    let heard = || {
+        let node = shared.read(|world| world.store.get::<Node>("", "node1").unwrap());
+        super::condition(&node, "Ready").unwrap().last_heartbeat_time.clone().map(|time| time.0)
+    };
+    pass(secs(300)).await;
+    let first = heard().unwrap();
+    pass(secs(300)).await;
+    assert_eq!(heard().unwrap().duration_since(first).as_secs(), 300);
+    cut(&shared, &["node1"]);
+    let last = heard();
+    pass(secs(600)).await;
+    assert_eq!(heard(), last);
 }
