@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Map, Value, json};
 
-use super::Lab;
 use super::store::{KINDS, Object};
+use super::world::World;
+use super::{Lab, model};
 
 /// Kinds of which nothing is compared: what only says that something happened or when.
 const PASSING: [&str; 3] = ["Event", "Lease", "ControllerRevision"];
@@ -33,7 +36,7 @@ impl Lab {
         self.shared.read(|world| {
             all.extend(world.aws.iter().flat_map(super::cloud::Aws::everything));
             for (number, kind) in KINDS.iter().enumerate().filter(|(_, kind)| !PASSING.contains(&kind.kind)) {
-                for object in world.store.objects(number, None) {
+                for object in world.store.objects(number, None).filter(|object| !is_scheduled(world, object)) {
                     let counted = match kind.kind {
                         "Pod" => Some((format!("pods of {}", owner(object)), is_ready(object))),
                         "EndpointSlice" => {
@@ -86,6 +89,17 @@ fn machine(object: &Object) -> Value {
         }
     }
     json
+}
+
+/// Whether an object is a `CronJob`'s, and comes and goes with the time.
+fn is_scheduled(world: &World, object: &Object) -> bool {
+    if let Some(job) = object.typed::<Job>() {
+        return model::is_scheduled(&job);
+    }
+    let owner = object.json.pointer("/metadata/ownerReferences/0");
+    let job = owner.filter(|owner| object.typed::<Pod>().is_some() && owner["kind"] == "Job");
+    let job = job.and_then(|owner| world.store.get::<Job>(&object.key.namespace, owner["name"].as_str()?));
+    job.is_some_and(|job| model::is_scheduled(&job))
 }
 
 fn owner(object: &Object) -> String {

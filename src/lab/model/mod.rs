@@ -7,6 +7,7 @@
 mod autoscalers;
 mod budgets;
 mod collector;
+mod cron_jobs;
 mod daemon_sets;
 mod deployments;
 mod endpoints;
@@ -22,6 +23,7 @@ mod tests;
 mod volumes;
 
 pub(in crate::lab) use self::autoscalers::Autoscalers;
+pub(in crate::lab) use self::cron_jobs::is_scheduled;
 pub(in crate::lab) use self::kubelet::{Errand, Kubelets, Process, adopt, hook};
 pub(in crate::lab) use self::nodes::leases::show as show_leases;
 pub(in crate::lab) use self::nodes::{
@@ -41,6 +43,7 @@ pub(in crate::lab) enum Controller {
     StatefulSets,
     DaemonSets,
     Jobs,
+    CronJobs,
     Budgets,
     Endpoints,
     /// Garbage collection of objects whose owners are gone.
@@ -76,6 +79,7 @@ pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
     stateful_sets::observe(world, change);
     daemon_sets::observe(world, change);
     jobs::observe(world, change);
+    cron_jobs::observe(world, change);
     budgets::observe(world, change);
     endpoints::observe(world, change);
     collector::observe(world, change);
@@ -100,6 +104,7 @@ pub(in crate::lab) fn perform(world: &mut World, task: Task) {
         Controller::StatefulSets => stateful_sets::reconcile(world, &key),
         Controller::DaemonSets => daemon_sets::reconcile(world, &key),
         Controller::Jobs => jobs::reconcile(world, &key),
+        Controller::CronJobs => cron_jobs::reconcile(world, &key),
         Controller::Budgets => budgets::reconcile(world, &key),
         Controller::Endpoints => endpoints::reconcile(world, &key),
         Controller::Collector => collector::reconcile(world, &key),

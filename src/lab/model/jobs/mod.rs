@@ -1,6 +1,6 @@
 //! The Job controller: pods that are to succeed so many times.
 //!
-//! What is left out: indexes, success and failure policies, and the clean-up of finished Jobs. `CronJobs` are kept, and not run.
+//! What is left out: indexes, success and failure policies, and the clean-up of finished Jobs.
 
 #[cfg(test)]
 mod tests;
