@@ -23,6 +23,10 @@ const WARMING_UP: Duration = Duration::from_mins(5);
 /// `--horizontal-pod-autoscaler-initial-readiness-delay`.
 const FIRST_READY: Duration = Duration::from_secs(30);
 
+/// What is said of a metric without a goal.
+const NO_GOAL: &str = "invalid resource metric source: neither an average utilization target nor an average value (usage) \
+                       target was set";
+
 type Failed = (&'static str, String);
 
 /// The target's pods, by what is known of them.
@@ -77,7 +81,7 @@ pub(super) fn of_metric(
         let why = "did not receive metrics for targeted pods (pods might be unready)";
         return Err((reason, format!("failed to get cpu utilization: {why}")));
     }
-    let goal = Goal::of(wanted).ok_or_else(|| (reason, "invalid resource metric source: neither an average utilization target nor an average value (usage) target was set".to_owned()))?;
+    let goal = Goal::of(wanted).ok_or_else(|| (reason, NO_GOAL.to_owned()))?;
     let replicas = replicas(&groups, goal, target.replicas);
     let status = status(&groups, goal, name, container);
     let what = match goal {
