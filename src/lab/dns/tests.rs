@@ -267,7 +267,7 @@ async fn a_core_dns_does_not_start_with_a_corefile_that_it_can_t_use() {
 /// A whole lab with its DNS up.
 async fn up() -> Lab {
     let wall = k8s_openapi::jiff::Timestamp::from_second(crate::lab::testing::WALL).unwrap();
-    let lab = Lab::new(&Shape { nodes: 3, zones: 3, seed: 1, wall, name: "lab".to_owned() });
+    let lab = Lab::new(&Shape { nodes: 3, zones: 3, seed: 1, wall, name: "lab".to_owned(), aws: None });
     lab.settled().await.unwrap();
     lab
 }

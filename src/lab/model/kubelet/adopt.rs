@@ -82,6 +82,7 @@ fn take_over(world: &mut World, pod: &Arc<Pod>, node: &str) -> Option<()> {
             listens: Some(Instant::now()),
             drains: false,
             answers_in: app.answers_in,
+            capacity: app.capacity,
             hangs: None,
             status: app.status,
             grpc_status: app.grpc_status,

@@ -17,7 +17,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A lab with its DNS, and the Service `web` in `shop`.
 async fn whole() -> Lab {
     let wall = Timestamp::from_second(crate::lab::testing::WALL).unwrap();
-    let lab = Lab::new(&Shape { nodes: 3, zones: 3, seed: 1, wall, name: "lab".to_owned() });
+    let lab = Lab::new(&Shape { nodes: 3, zones: 3, seed: 1, wall, name: "lab".to_owned(), aws: None });
     lab.ensure_namespace("shop").await.unwrap();
     make(&lab.shared, deployment(2));
     make(
