@@ -96,6 +96,16 @@ bench-truth: needs-build ## Hold Squall and other load tools to a server whose t
 	cargo build --locked --release --example faultserver --example ours
 	@benches/truth/bench-truth.sh "$(CARGO_TARGET_DIR)/release/examples/faultserver" "$(CARGO_TARGET_DIR)/release/examples/ours"
 
+.PHONY: fidelity
+fidelity: build ## Run the scenarios of tests/fidelity on the lab and on the test bed, and write docs/fidelity.md
+	@.ci/need go python3 flock=util-linux
+	@tests/fidelity/fidelity.sh "$(BED)" "$(SQUALL)"
+
+.PHONY: fidelity-lab
+fidelity-lab: build ## The same, holding the lab as it is now to what the bed was measured to do: needs no bed
+	@.ci/need python3
+	@tests/fidelity/fidelity.sh "$(BED)" "$(SQUALL)" --lab
+
 .PHONY: build
 build: needs-build ## Build the squall binary (development profile)
 	cargo build --locked

@@ -77,7 +77,7 @@ impl Serve {
         let site = Site { groups: self.furniture.groups, ..Site::default() };
         let aws_endpoint = aws.local_addr();
         let sets = format!("AWS_REGION={} AWS_ACCESS_KEY_ID=lab AWS_SECRET_ACCESS_KEY=lab", site.region);
-        let lab = Lab::new(&self.furniture.shape(self.seed, (world.wall)(), Some(site)));
+        let lab = self.furniture.lab(self.seed, (world.wall)(), Some(site));
         for (name, text) in &manifests {
             if let Err(e) = lab.apply(text).await {
                 return term.usage(&format!("{name}: {e}"), None);

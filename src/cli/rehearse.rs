@@ -1,6 +1,7 @@
 //! `rehearse`: experiments on the embedded cluster, in its own time.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -16,12 +17,15 @@ use crate::plan::Source;
 use crate::record::Exit;
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
-use crate::scalar::{EngineKind, Selector};
+use crate::scalar::{Duration, EngineKind, Selector};
 use crate::spec::{Aws, Experiment, Loaded};
 use crate::term::{Rehearsed, Terminal};
 
 /// The application of experiments/pod-kill.yaml: what a lab has when nobody says otherwise.
 const SHOP: &str = include_str!("../../deploy/demo.yaml");
+
+/// The default of `--node-monitor-grace-period`, which a report's name of the lab leaves out.
+const NODE_GRACE: std::time::Duration = std::time::Duration::from_secs(50);
 
 /// `squall rehearse`.
 #[derive(Debug, Args)]
@@ -68,6 +72,9 @@ pub(super) struct Furniture {
     /// Auto Scaling groups of the nodes, where the experiment names an AWS account: one over all zones, or one for each
     #[arg(long, default_value = "across", value_name = "across|per-zone", value_parser = groups)]
     pub(super) groups: Groups,
+    /// How long a node may be silent until it counts as unreachable: the controller manager's option of this name
+    #[arg(long, default_value = "50s", value_name = "TIME")]
+    node_monitor_grace_period: Duration,
 }
 
 fn groups(text: &str) -> Result<Groups, &'static str> {
@@ -181,14 +188,27 @@ impl Furniture {
         }
     }
 
-    /// The lab with these nodes, which are instances of an account where there is one.
-    pub(super) fn shape(&self, seed: u64, wall: jiff::Timestamp, aws: Option<Site>) -> Shape {
-        let manifests = self.manifests.iter().map(|path| format!(" --manifest {}", path.display()));
+    /// A lab with these nodes, which are instances of an account where there is one.
+    pub(super) fn lab(&self, seed: u64, wall: jiff::Timestamp, aws: Option<Site>) -> Lab {
+        let (nodes, zones) = (self.nodes.into(), self.zones.into());
         // By its name a report tells the options that make the same lab again.
-        let groups = if self.groups == Groups::PerZone { " --groups per-zone" } else { "" };
-        let name =
-            format!("lab --nodes {} --zones {}{groups}{}", self.nodes, self.zones, manifests.collect::<String>());
-        Shape { nodes: self.nodes.into(), zones: self.zones.into(), seed, wall, name, aws }
+        let mut name = self.named(format!("lab --nodes {} --zones {}", self.nodes, self.zones));
+        if self.groups == Groups::PerZone {
+            name.push_str(" --groups per-zone");
+        }
+        name.extend(self.manifests.iter().map(|path| format!(" --manifest {}", path.display())));
+        let lab = Lab::new(&Shape { nodes, zones, seed, wall, name, aws });
+        lab.set_node_grace(self.node_monitor_grace_period.get());
+        lab
+    }
+
+    /// A lab's name with the options that hold for every lab.
+    fn named(&self, mut name: String) -> String {
+        let grace = self.node_monitor_grace_period;
+        if grace.get() != NODE_GRACE {
+            write!(name, " --node-monitor-grace-period {grace}").unwrap_or_default();
+        }
+        name
     }
 }
 
@@ -300,10 +320,12 @@ impl Rehearsal<'_> {
         let Some(ground) = self.ground else {
             let furniture = &self.verb.furniture;
             let site = self.loaded.experiment.spec.aws.as_ref().map(|aws| furniture.site(aws));
-            return Ok(Lab::new(&furniture.shape(seed, wall, site)));
+            return Ok(furniture.lab(seed, wall, site));
         };
-        let of_twin = Lab::of_twin(&ground.twin, seed, wall, &ground.name);
+        let name = self.verb.furniture.named(ground.name.clone());
+        let of_twin = Lab::of_twin(&ground.twin, seed, wall, &name);
         let (lab, loaded) = of_twin.map_err(|e| term.borrow_mut().usage(&e.message, e.hint.as_deref()))?;
+        lab.set_node_grace(self.verb.furniture.node_monitor_grace_period.get());
         if shown {
             ground.tell(&loaded, &mut term.borrow_mut());
         }

@@ -42,6 +42,7 @@ pub use self::weather::{Death, Watched, Weather};
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use tokio::task::AbortHandle;
@@ -134,6 +135,12 @@ impl Lab {
     /// Takes the machine behind a node away for good: the node goes once the cloud's controller has seen that.
     pub fn remove_machine(&self, node: &str) {
         self.shared.with(|world| model::remove_machine(world, node));
+    }
+
+    /// How long a node may be silent until it counts as unreachable. Its kubelet renews its lease, and the controller looks, as much more
+    /// often as that is shorter than usual.
+    pub fn set_node_grace(&self, grace: Duration) {
+        self.shared.with(|world| world.settings.set_node_grace(grace));
     }
 
     /// What a run on it measures with. Needs a `LocalSet` around it.
