@@ -80,6 +80,22 @@ async fn a_kept_connection_is_used_again_and_a_fresh_one_never() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_is_kept_through_a_drain_unless_the_answers_close_it() {
+    for (says_close, reused) in [("false", true), ("true", false)] {
+        let lab = shop(1, json!({"lab.squall.dev/serves-on": "5s", "lab.squall.dev/says-close": says_close})).await;
+        let kept = transport(&lab, StreamKind::KeptAlive);
+        send(&kept).await;
+        let key = ObjectKey::new("shop", pods(&lab)[0].metadata.name.clone().unwrap());
+        lab.with(|world| model::objects::delete(world, number_of::<Pod>(), &key, None));
+        pass(2 * S).await;
+        // The answer to the first one after SIGTERM is what tells the client.
+        let (first, second) = (send(&kept).await, send(&kept).await);
+        assert_eq!((class(&first), first.reused), (None, true));
+        assert_eq!((class(&second), second.reused), (None, reused), "says-close: {says_close}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_service_without_endpoints_refuses_and_one_that_is_not_there_has_no_name() {
     let lab = shop(0, json!({})).await;
     assert_eq!(class(&send(&transport(&lab, StreamKind::Fresh)).await), Some(Class::ConnectRefused));

@@ -189,7 +189,7 @@ impl LabTransport {
             }
             _ => {
                 connection.requests += 1;
-                if way.at < way.slot.deadline && !process.drains {
+                if way.at < way.slot.deadline && !process.drains && !process.closes {
                     self.keep(connection);
                 }
                 let status = if turned { UNAVAILABLE } else { process.status };

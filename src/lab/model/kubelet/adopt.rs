@@ -81,6 +81,7 @@ fn take_over(world: &mut World, pod: &Arc<Pod>, node: &str) -> Option<()> {
             life: run.life,
             listens: Some(Instant::now()),
             drains: false,
+            closes: false,
             answers_in: app.answers_in,
             capacity: app.capacity,
             hangs: None,

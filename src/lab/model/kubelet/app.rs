@@ -18,6 +18,7 @@
 //! | `stops-in: 3s` | from SIGTERM until its end; without `drains` its connections are closed at SIGTERM | at once |
 //! | `drains: "true"` | on SIGTERM it refuses new connections and answers what it was asked, for as long as `stops-in` says | it does not |
 //! | `serves-on: 5s` | from SIGTERM until its end, as if nothing had happened; before `stops-in` and `drains` | it does not |
+//! | `says-close: "true"` | while it serves on after SIGTERM, each answer closes its connection, so that its client comes back to another pod | it does not |
 //! | `ignores-sigterm: "true"` | it serves on until it is killed | it does not |
 //! | `init: 2s` | how long an init container runs | 0.5 s |
 //! | `pull: 10s` | how long the pull of an image takes that never was on the node; `"true"`: [`Settings::pull`] | it is there |
@@ -36,7 +37,7 @@ use crate::lab::settings::Settings;
 use crate::scalar;
 
 const PREFIX: &str = "lab.squall.dev/";
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 18] = [
     "starts-in",
     "answers-in",
     "varies",
@@ -51,6 +52,7 @@ const NAMES: [&str; 17] = [
     "stops-in",
     "drains",
     "serves-on",
+    "says-close",
     "ignores-sigterm",
     "init",
     "pull",
@@ -79,6 +81,7 @@ pub(super) struct App {
     pub stops_in: Duration,
     pub drains: bool,
     pub serves_on: Option<Duration>,
+    pub says_close: bool,
     pub ignores_sigterm: bool,
     pub init: Duration,
     pub pull: Option<Duration>,
@@ -108,6 +111,7 @@ impl App {
             stops_in: given.time("stops-in")?.unwrap_or_default(),
             drains: given.flag("drains")?,
             serves_on: given.time("serves-on")?,
+            says_close: given.flag("says-close")?,
             ignores_sigterm: given.flag("ignores-sigterm")?,
             init: given.time("init")?.unwrap_or(INIT),
             pull: given.pull(settings)?,
@@ -127,6 +131,7 @@ impl App {
             stops_in: Duration::ZERO,
             drains: false,
             serves_on: None,
+            says_close: false,
             ignores_sigterm: false,
             init: INIT,
             pull: None,

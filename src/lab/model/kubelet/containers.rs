@@ -316,6 +316,7 @@ impl Worker {
             life,
             listens: None,
             drains: false,
+            closes: false,
             answers_in: app.answers_in,
             capacity: app.capacity,
             hangs: None,
@@ -395,6 +396,9 @@ impl Worker {
         let end = (now + after, code);
         run.exits = Some(run.exits.filter(|(at, _)| *at <= end.0).unwrap_or(end));
         if serves_on.is_some() {
+            if let Some(process) = world.kubelets.processes.life_mut(run.life) {
+                process.closes = app.says_close;
+            }
             return self.wake_probes(world);
         }
         run.listens = None;

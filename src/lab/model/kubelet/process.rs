@@ -25,6 +25,8 @@ pub(in crate::lab) struct Process {
     pub listens: Option<Instant>,
     /// It takes no new connection any more, and still answers what it was asked.
     pub drains: bool,
+    /// Each answer closes its connection.
+    pub closes: bool,
     /// How long it takes to answer, on average and without waiting.
     pub answers_in: Duration,
     /// How many it answers at a time, and what becomes of the others.

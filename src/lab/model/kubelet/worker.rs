@@ -235,6 +235,7 @@ impl Worker {
             life,
             listens: None,
             drains: false,
+            closes: false,
             answers_in: Duration::ZERO,
             capacity: Capacity::default(),
             hangs: None,
