@@ -16,7 +16,7 @@ def read(path):
         report = json.load(file)
     figures = {name: judged(report, name) for name in ("outage", "recovery", "downtime")}
     impacts = report["impacts"]
-    figures["detection"] = slowest(impact["toDetectionUs"] for impact in impacts)
+    figures["detection"] = slowest([*(impact["toDetectionUs"] for impact in impacts), *lost_nodes(report)])
     figures["whole"] = slowest(impact["toHealUs"] for impact in impacts)
     figures["refused"] = refused(report)
     return {
@@ -37,6 +37,13 @@ def judged(report, measure):
     if not by_stream or any(value is None for values in by_stream.values() for value in values):
         return None
     return max(sum(values) for values in by_stream.values())
+
+
+def lost_nodes(report):
+    """From the loss of each node's machine until the cluster called the node NotReady, which is that fault's proof of effect."""
+    nodes = [target for step in report["steps"] for target in step["targets"] if target["target"]["kind"] == "node"]
+    lost = [node for node in nodes if node["injection"] and node["effect"] and "not Ready" in node["effect"]["detail"]]
+    return [node["effect"]["at"] - node["injection"]["answered"] for node in lost]
 
 
 def slowest(times):

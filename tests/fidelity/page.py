@@ -158,7 +158,8 @@ def surroundings(everything):
         rounds = sorted({len(known["bed"]) for known in everything["scenarios"].values() if known.get("bed")})
         often = f"{rounds[0]}" if rounds[:1] == rounds[-1:] else f"{rounds[0]} to {rounds[-1]}"
         rows += [
-            ["bed", f"Kubernetes {machine['kubernetes']}, six nodes in three zones, AWS's API, fast node monitor; {often} runs of each scenario"],
+            ["bed", f"Kubernetes {machine['kubernetes']}, six nodes in three zones, AWS's API, fast node monitor"],
+            ["runs of each scenario on it", often],
             ["bed's runner", f"Squall {machine['commit']}"],
             *about(machine),
             ["busy cores before", f"{machine['busy']:.2f}"],
