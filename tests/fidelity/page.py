@@ -19,7 +19,8 @@ def seconds(value):
     """A time, as exact as it is worth."""
     if value is None:
         return "none"
-    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s"
+    milliseconds = round(value * 1000)
+    return f"{milliseconds} ms" if milliseconds < 1000 else f"{value:.2f} s"
 
 
 def verdicts(runs):
@@ -143,9 +144,11 @@ def reasons(everything):
     for name, known in everything["scenarios"].items():
         if known.get("lacks"):
             lines.append(f"- {title(name)} can't be rehearsed: {known['lacks']}.")
+        causes = {}
         for figure in misses(known):
             why = CAUSES.get(name, {}).get(figure, "**nobody knows why yet.**")
-            lines.append(f"- {title(name)}, {HEADS.get(figure, figure)}: {why}")
+            causes.setdefault(why, []).append(HEADS.get(figure, figure))
+        lines += [f"- {title(name)}, {' and '.join(found)}: {why}" for why, found in causes.items()]
     return "\n".join(lines) or "Nothing."
 
 
