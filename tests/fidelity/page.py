@@ -152,17 +152,21 @@ def reasons(everything):
     return "\n".join(lines) or "Nothing."
 
 
+def often(everything, side):
+    """How many runs there are of a scenario."""
+    counts = sorted({len(known[side]) for known in everything["scenarios"].values() if known.get(side)}) or [0]
+    return f"{counts[0]}" if counts[0] == counts[-1] else f"{counts[0]} to {counts[-1]}"
+
+
 def surroundings(everything):
     """Where and how it was measured."""
     lab, machine, rows = everything.get("lab"), everything.get("machine"), []
     if lab:
-        rows.append(["lab", f"Squall {lab['commit']}, {lab['seeds']} seeds for each scenario; medians over these"])
+        rows += [["lab", f"Squall {lab['commit']}"], ["seeds of each scenario on it", often(everything, "lab")]]
     if machine:
-        rounds = sorted({len(known["bed"]) for known in everything["scenarios"].values() if known.get("bed")})
-        often = f"{rounds[0]}" if rounds[:1] == rounds[-1:] else f"{rounds[0]} to {rounds[-1]}"
         rows += [
             ["bed", f"Kubernetes {machine['kubernetes']}, six nodes in three zones, AWS's API, fast node monitor"],
-            ["runs of each scenario on it", often],
+            ["runs of each scenario on it", often(everything, "bed")],
             ["bed's runner", f"Squall {machine['commit']}"],
             *about(machine),
             ["busy cores before", f"{machine['busy']:.2f}"],
