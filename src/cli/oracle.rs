@@ -99,7 +99,7 @@ spec:
 
     /// Rehearses it, while `meanwhile` does something to the lab.
     async fn told<F: Future<Output = ()>>(&self, meanwhile: impl FnOnce(Rc<Lab>) -> F) -> Told {
-        LocalSet::new().run_until(self.rehearse(meanwhile)).await
+        LocalSet::new().run_until(Box::pin(self.rehearse(meanwhile))).await
     }
 
     async fn rehearse<F: Future<Output = ()>>(&self, meanwhile: impl FnOnce(Rc<Lab>) -> F) -> Told {

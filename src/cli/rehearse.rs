@@ -111,7 +111,9 @@ impl Rehearse {
         };
         let in_cloud = |(_, loaded): &&(_, Loaded)| loaded.experiment.spec.aws.is_some();
         if let (Some(_), Some((source, _))) = (&ground, jobs.iter().find(in_cloud)) {
-            let text = format!("{source}: `spec.aws`: a twin holds no AWS account, so what acts on one can't be rehearsed on it");
+            let text = format!(
+                "{source}: `spec.aws`: a twin holds no AWS account, so what acts on one can't be rehearsed on it"
+            );
             return term.refused(&text, Some("leave `--twin` and `--context` out: the lab's own nodes are instances"));
         }
         let manifests = if ground.is_some() { Ok(Vec::new()) } else { self.furniture.manifests(&mut term) };

@@ -119,9 +119,9 @@ impl Cluster {
     /// The same cluster with a service in the place of AWS: no account is ever reached but through it. Where the account behind the cluster
     /// is known, it is open at once.
     #[must_use]
-    pub fn in_cloud(self, endpoint: Endpoint, aws: Option<AwsId>) -> Self {
+    pub fn in_cloud(self, endpoint: Endpoint, aws: Option<&AwsId>) -> Self {
         let opened = |aws: &AwsId| Cloud::open(&endpoint, aws.clone(), self.ledger.clone(), self.leash.clone());
-        let cloud = aws.as_ref().map(opened);
+        let cloud = aws.map(opened);
         let id = ClusterId { aws: cloud.as_ref().map(|cloud| cloud.id().clone()), ..self.id };
         Self { id, cloud, endpoint: Some(endpoint), ..self }
     }

@@ -112,7 +112,7 @@ impl Lab {
     /// The same with the lab's cloud in the place of AWS, whose account is open where the lab has one.
     #[cfg(feature = "aws")]
     fn in_cloud(&self, cluster: Cluster, sky: Option<Arc<Sky>>) -> Cluster {
-        cluster.in_cloud(cloud::endpoint(&self.shared, sky), self.site.as_ref().map(Site::id))
+        cluster.in_cloud(cloud::endpoint(&self.shared, sky), self.site.as_ref().map(Site::id).as_ref())
     }
 
     /// Without the SDK no account can be opened.

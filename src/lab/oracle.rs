@@ -116,8 +116,8 @@ impl Truth {
                 self.deleted.entry(name.clone()).or_insert(now);
             }
             let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref()?.parse().ok());
-            let ports = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|c| c.ports.iter().flatten());
-            let port = ports.filter_map(|port| u16::try_from(port.container_port).ok()).next();
+            let mut ports = pod.spec.iter().flat_map(|spec| &spec.containers).flat_map(|c| c.ports.iter().flatten());
+            let port = ports.find_map(|port| u16::try_from(port.container_port).ok());
             if address.zip(port).is_some_and(|(address, port)| serves(world, address, port)) {
                 serving.insert(name);
             }

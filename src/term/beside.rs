@@ -15,11 +15,11 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
     let mut lines = vec![format!("{} {}", paint(style, "predicted:"), words::score(beside))];
     let mut rows = Vec::new();
     if beside.verdict == Fit::Off {
-        rows.push(row("verdict", "", words::verdicts(beside), run_verdict(report.verdict).to_owned(), "another one"));
+        rows.push(row("verdict", "", &words::verdicts(beside), run_verdict(report.verdict), "another one"));
     }
     for measure in beside.measures.iter().filter(|measure| measure.fit == Fit::Off) {
         let (predicted, observed) = (words::predicted(measure), words::observed(measure));
-        rows.push(row(words::quantity(measure.quantity), &measure.of, predicted, observed, &words::fit(measure)));
+        rows.push(row(words::quantity(measure.quantity), &measure.of, &predicted, &observed, &words::fit(measure)));
     }
     lines.extend(table(&rows));
     for wrong in beside.wrong() {
@@ -31,7 +31,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
     lines
 }
 
-fn row(what: &str, of: &str, predicted: String, observed: String, fit: &str) -> Vec<Cell> {
+fn row(what: &str, of: &str, predicted: &str, observed: &str, fit: &str) -> Vec<Cell> {
     vec![
         Cell::text("  "),
         Cell::text(what),

@@ -53,7 +53,7 @@ pub(super) fn answer(visit: &mut Visit<'_>, options: &Cache, place: (usize, usiz
     if age < kept.holds {
         return Some(kept.aged());
     }
-    let stale = options.stale.filter(|(most, _)| age - kept.holds < *most);
+    let stale = options.stale.filter(|(most, _)| age.saturating_sub(kept.holds) < *most);
     let fresh = match stale {
         // The client has the old answer at once; the new one comes behind its back.
         Some((_, false)) => visit.aside(|visit| visit.pass(next.0, next.1, query)),

@@ -257,7 +257,7 @@ impl Visit<'_> {
             let outcome = self.at(*address, Query { client, tcp: query.tcp || options.tcp, ..query });
             self.loops -= 1;
             match outcome {
-                Outcome::Reply(reply) if self.takes - before < UPSTREAM => return reply,
+                Outcome::Reply(reply) if self.takes.saturating_sub(before) < UPSTREAM => return reply,
                 Outcome::Reply(_) => {
                     self.takes = before + UPSTREAM;
                     spent += UPSTREAM;

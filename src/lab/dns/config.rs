@@ -230,7 +230,7 @@ fn expressions(directive: &Directive) -> Result<Vec<Expression>, Unusable> {
     for line in &directive.lines {
         match line.split_first() {
             Some((first, rest)) if first == "expr" && !rest.is_empty() => {
-                read.extend(Expression::read(&rest.join(" ")))
+                read.extend(Expression::read(&rest.join(" ")));
             }
             _ => return Unusable::new(format!("plugin/view: unknown token in `{}`", line.join(" "))),
         }

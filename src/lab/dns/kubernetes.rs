@@ -144,7 +144,7 @@ impl<'a> Asked<'a> {
         }
         let mut labels = base.rsplit('.');
         let mut asked = Self { of_pods: labels.next() == Some("pod"), ..Self::default() };
-        if !asked.of_pods && !base.ends_with(".svc") {
+        if !asked.of_pods && base.strip_suffix(".svc").is_none() {
             return Err(NameError);
         }
         asked.namespace = labels.next().unwrap_or_default();
@@ -169,7 +169,7 @@ impl<'a> Asked<'a> {
 
 fn lookup(world: &World, options: &Kubernetes, zone: &str, base: &str) -> Result<Vec<Found>, NameError> {
     let Some(asked) = Asked::read(base)? else { return Ok(Vec::new()) };
-    if zone.ends_with(".arpa") {
+    if zone.strip_suffix(".arpa").is_some() {
         return Err(NameError);
     }
     let exposed = options.namespaces.is_empty() || options.namespaces.iter().any(|name| name == asked.namespace);
@@ -278,7 +278,7 @@ fn host_name(endpoint: &Endpoint, address: IpAddr, pod_names: bool) -> String {
 /// The names of an address: a Service's, or an endpoint's of every Service that has it.
 fn pointers(world: &World, options: &Kubernetes, name: &str) -> Result<Vec<String>, NameError> {
     let address = address_of(name).ok_or(NameError)?;
-    let domain = options.zones.iter().find(|zone| !zone.ends_with(".arpa")).map_or("cluster.local", String::as_str);
+    let domain = options.zones.iter().find(|zone| zone.strip_suffix(".arpa").is_none()).map_or("cluster.local", String::as_str);
     let written = address.to_string();
     let has = |service: &Service| {
         service.spec.as_ref().is_some_and(|spec| {

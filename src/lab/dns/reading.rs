@@ -218,9 +218,9 @@ pub(super) fn hosts(directive: &Directive, zones: &[String]) -> Result<Hosts, Un
         match line.split_first() {
             Some((first, _)) if first == "fallthrough" => hosts.through = true,
             Some((first, rest)) if first == "ttl" => hosts.ttl = number("hosts", rest.first())?,
-            Some((first, names)) => {
+            Some((first, aliases)) => {
                 let Ok(address) = first.parse::<IpAddr>() else { continue };
-                hosts.entries.extend(names.iter().map(|name| (zone(name), address)));
+                hosts.entries.extend(aliases.iter().map(|name| (zone(name), address)));
             }
             None => {}
         }

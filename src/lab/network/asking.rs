@@ -137,15 +137,12 @@ impl DnsTransport {
     /// Nothing comes; a connection is closed in the end.
     fn silence(&self, way: &mut Way, idle: Option<Duration>) -> Told {
         let closed = idle.filter(|_| self.question.over == DnsOver::Tcp).map(|idle| way.at + idle);
-        match closed.filter(|at| *at < way.slot.deadline) {
-            Some(at) => {
-                way.at = at;
-                Told::Miss(if way.reused { Class::ReusedClosed } else { Class::DnsMalformed })
-            }
-            None => {
-                way.at = way.slot.deadline;
-                Told::Miss(Class::DnsTimeout)
-            }
+        if let Some(at) = closed.filter(|at| *at < way.slot.deadline) {
+            way.at = at;
+            Told::Miss(if way.reused { Class::ReusedClosed } else { Class::DnsMalformed })
+        } else {
+            way.at = way.slot.deadline;
+            Told::Miss(Class::DnsTimeout)
         }
     }
 
@@ -160,7 +157,7 @@ impl DnsTransport {
     }
 
     /// What a reply is: one with a record of the wanted kind, or what is missing.
-    fn read(&self, reply: Reply) -> Result<Vec<IpAddr>, Class> {
+    fn read(&self, reply: &Reply) -> Result<Vec<IpAddr>, Class> {
         if reply.truncated {
             return Err(Class::DnsTruncated);
         }
@@ -197,7 +194,7 @@ impl Transport for DnsTransport {
                 // A connection that was over already is no answer to any name.
                 Told::Miss(Class::ReusedClosed) => return way.fail(Class::ReusedClosed).await,
                 Told::Miss(class) => Err(class),
-                Told::Reply(reply) => self.read(reply),
+                Told::Reply(reply) => self.read(&reply),
             };
             match answer {
                 Ok(_) => {

@@ -258,16 +258,16 @@ pub(super) fn spread(world: &mut World) {
         .map(|(process, at)| (process.life, at))
         .collect();
     for (life, at) in lives {
-        if let Some(line) = line(world, life, false) {
+        if let Some(line) = line_of(world, life, false) {
             line.at = at;
         }
     }
-    let mut lines = std::mem::take(&mut world.network.loads.lines);
-    lines.retain(|life, _| world.kubelets.life(*life).is_some_and(|process| process.ended.is_none()));
-    for line in lines.values_mut() {
+    let mut all = std::mem::take(&mut world.network.loads.lines);
+    all.retain(|life, _| world.kubelets.life(*life).is_some_and(|process| process.ended.is_none()));
+    for line in all.values_mut() {
         line.set_rate(line.since(Instant::now()), rates.get(&line.at).copied().unwrap_or(0.0));
     }
-    world.network.loads.lines = lines;
+    world.network.loads.lines = all;
 }
 
 /// What each endpoint is asked per second: an even share of each of its Services'.
@@ -283,30 +283,30 @@ fn rates(world: &World) -> BTreeMap<SocketAddr, f64> {
 }
 
 /// The line before a process. One that is new has been asked since the process listened, or is only from now on.
-fn line(world: &mut World, life: u64, asked_before: bool) -> Option<&mut Line> {
-    if !world.network.loads.lines.contains_key(&life) {
-        let process = world.kubelets.life(life)?;
+fn line_of(world: &mut World, number: u64, asked_before: bool) -> Option<&mut Line> {
+    if !world.network.loads.lines.contains_key(&number) {
+        let process = world.kubelets.life(number)?;
         let (capacity, takes, from) = (process.capacity, process.answers_in, process.listens?);
         let all = rates(world);
-        let is_there = |at: &SocketAddr| world.kubelets.at(at.ip(), at.port()).is_some_and(|it| it.life == life);
+        let is_there = |at: &SocketAddr| world.kubelets.at(at.ip(), at.port()).is_some_and(|it| it.life == number);
         let found = all.into_iter().find(|(at, _)| is_there(at));
         let (at, rate) = found.unwrap_or((NOWHERE, 0.0));
         let seed = u64::try_from(world.pick(usize::MAX)).unwrap_or_default();
         let mut line = Line::new(capacity, takes, at, from, seed);
         line.set_rate(0.0, if asked_before { rate } else { 0.0 });
-        world.network.loads.lines.insert(life, line);
+        world.network.loads.lines.insert(number, line);
     }
-    world.network.loads.lines.get_mut(&life)
+    world.network.loads.lines.get_mut(&number)
 }
 
 /// What comes of a request that reaches a process at an instant.
-pub(in crate::lab) fn serve(world: &mut World, life: u64, at: Instant) -> Served {
-    let Some(process) = world.kubelets.life(life) else { return Served::After(Duration::ZERO) };
+pub(in crate::lab) fn serve(world: &mut World, number: u64, at: Instant) -> Served {
+    let Some(process) = world.kubelets.life(number) else { return Served::After(Duration::ZERO) };
     let (capacity, plain) = (process.capacity, process.answers_in);
     if capacity.is_plain() {
         return Served::After(plain);
     }
-    let Some(line) = line(world, life, true) else { return Served::After(plain) };
+    let Some(line) = line_of(world, number, true) else { return Served::After(plain) };
     let at = line.since(at);
     line.advance(at);
     match line.take(at) {
@@ -316,9 +316,9 @@ pub(in crate::lab) fn serve(world: &mut World, life: u64, at: Instant) -> Served
 }
 
 /// For how long all workers of a process together were busy since it listened, and how many they are. `None`: nothing is known of them.
-pub(in crate::lab) fn busy(world: &mut World, life: u64) -> Option<(Duration, usize)> {
-    let workers = world.kubelets.life(life).filter(|process| process.ended.is_none())?.capacity.workers?;
-    let line = line(world, life, true)?;
+pub(in crate::lab) fn busy(world: &mut World, number: u64) -> Option<(Duration, usize)> {
+    let workers = world.kubelets.life(number).filter(|process| process.ended.is_none())?.capacity.workers?;
+    let line = line_of(world, number, true)?;
     line.advance(line.since(Instant::now()));
     Some((Duration::try_from_secs_f64(line.busy()).unwrap_or_default(), workers))
 }

@@ -35,13 +35,14 @@ pub(in crate::lab) fn deliver(
     let target = match world.network.behind(to) {
         Some([]) => return Delivered::Refused,
         // kube-proxy makes the kernel forget where a flow went once that is no endpoint any more.
-        Some(backends) => match known.filter(|known| backends.contains(known)) {
-            Some(known) => known,
-            None => {
+        Some(backends) => {
+            if let Some(known) = known.filter(|known| backends.contains(known)) {
+                known
+            } else {
                 let backends = backends.to_vec();
                 backends[world.pick(backends.len())]
             }
-        },
+        }
         None if world.network.is_service(to.ip()) => return Delivered::Silent { idle: None },
         None => to,
     };

@@ -83,6 +83,19 @@ fn place(object: &Value) -> Place {
     (field("/kind"), field("/metadata/namespace"), field("/metadata/name"))
 }
 
+/// Namespaces that every cluster has, and those that something lies in, whether or not they could be read.
+fn add_namespaces(all: &mut Vec<Value>) {
+    let is_namespace = |object: &&Value| object["kind"] == "Namespace";
+    let there: BTreeSet<String> =
+        all.iter().filter(is_namespace).map(|object| text(object, "/metadata/name").to_owned()).collect();
+    let within = all.iter().map(|object| text(object, "/metadata/namespace").to_owned());
+    let mut needed: BTreeSet<String> = within.filter(|namespace| !namespace.is_empty()).collect();
+    needed.extend(NAMESPACES.map(ToOwned::to_owned));
+    let missing = needed.difference(&there);
+    let made = missing.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+    all.extend(made.collect::<Vec<_>>());
+}
+
 /// The way of a twin's objects into a lab.
 struct Loading<'w> {
     world: &'w mut World,
@@ -94,7 +107,7 @@ impl Loading<'_> {
     fn of(world: &mut World, twin: &Twin) -> Result<Loaded, TwinError> {
         let mut loading = Loading { world, uids: BTreeMap::new(), loaded: Loaded::default() };
         let mut all: Vec<Value> = twin.objects.iter().filter(|object| loading.is_known(object)).cloned().collect();
-        loading.add_namespaces(&mut all);
+        add_namespaces(&mut all);
         all.sort_by_key(|object| order(text(object, "/kind")));
         for object in &all {
             let uid = loading.world.store.names().uid();
@@ -117,19 +130,6 @@ impl Loading<'_> {
             self.loaded.skipped.insert(format!("{kind} ({version})"));
         }
         known
-    }
-
-    /// Namespaces that every cluster has, and those that something lies in, whether or not they could be read.
-    fn add_namespaces(&self, all: &mut Vec<Value>) {
-        let is_namespace = |object: &&Value| object["kind"] == "Namespace";
-        let there: BTreeSet<String> =
-            all.iter().filter(is_namespace).map(|object| text(object, "/metadata/name").to_owned()).collect();
-        let within = all.iter().map(|object| text(object, "/metadata/namespace").to_owned());
-        let mut needed: BTreeSet<String> = within.filter(|namespace| !namespace.is_empty()).collect();
-        needed.extend(NAMESPACES.map(ToOwned::to_owned));
-        let missing = needed.difference(&there);
-        let made = missing.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
-        all.extend(made.collect::<Vec<_>>());
     }
 
     fn put(&mut self, mut object: Value) -> Result<(), TwinError> {

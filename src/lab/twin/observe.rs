@@ -268,7 +268,7 @@ mod tests {
         })
     }
 
-    fn set(kind: &str, name: &str, owner: Value) -> Value {
+    fn set(kind: &str, name: &str, owner: &Value) -> Value {
         json!({
             "kind": kind, "metadata": {"name": name, "namespace": "shop", "ownerReferences": owner},
             "spec": {"template": {"metadata": {"labels": {"app": "web"}}}},
@@ -285,8 +285,8 @@ mod tests {
         let mut objects = vec![
             node("node1", "docker.io/library/web:1"),
             node("node2", "docker.io/library/old:1"),
-            set("Deployment", "web", json!([])),
-            set("ReplicaSet", "web-1", owner),
+            set("Deployment", "web", &json!([])),
+            set("ReplicaSet", "web-1", &owner),
             pod("web-1-a", "2026-01-01T00:00:09Z", 0),
             pod("web-1-b", "2026-01-01T00:00:11Z", 0),
             // Ready again, hours later; and one that was restarted.

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, explain, is_transient, status_of};
 /// Objects in one answer.
 const PAGE: u32 = 500;
 /// How long one answer may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a list that broke is tried again, and after how long.
 const AGAIN: (usize, Duration) = (3, Duration::from_secs(1));
 

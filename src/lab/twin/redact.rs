@@ -168,12 +168,11 @@ impl Pseudonyms {
         let mut replaced = String::new();
         let mut word = String::new();
         for letter in name.chars().map(Some).chain([None]) {
-            match letter.filter(|letter| letter.is_alphanumeric()) {
-                Some(letter) => word.push(letter),
-                None => {
-                    replaced.push_str(&self.word(&std::mem::take(&mut word)));
-                    replaced.extend(letter);
-                }
+            if let Some(letter) = letter.filter(|letter| letter.is_alphanumeric()) {
+                word.push(letter);
+            } else {
+                replaced.push_str(&self.word(&std::mem::take(&mut word)));
+                replaced.extend(letter);
             }
         }
         if replaced != name {

@@ -24,8 +24,8 @@ impl Xml {
     }
 
     /// An element with others in it.
-    pub(super) fn node(mut self, name: &str, inner: Self) -> Self {
-        write!(self.0, "<{name}>{}</{name}>", inner.0).unwrap_or_default();
+    pub(super) fn node(mut self, name: &str, Self(inner): Self) -> Self {
+        write!(self.0, "<{name}>{inner}</{name}>").unwrap_or_default();
         self
     }
 
@@ -36,8 +36,8 @@ impl Xml {
     }
 
     /// And then these.
-    pub(super) fn add(mut self, more: Self) -> Self {
-        self.0.push_str(&more.0);
+    pub(super) fn add(mut self, Self(more): Self) -> Self {
+        self.0.push_str(&more);
         self
     }
 

@@ -70,8 +70,11 @@ pub(super) fn scrape(world: &mut World) {
     world.autoscalers.samples = samples;
 }
 
+/// A pod by its uid, with the containers that run in it and their processes.
+type Running = (String, Arc<Pod>, Vec<(String, u64)>);
+
 /// The pods that autoscalers look at, with the processes that run in them.
-fn running(world: &World) -> Vec<(String, Arc<Pod>, Vec<(String, u64)>)> {
+fn running(world: &World) -> Vec<Running> {
     let spaces: std::collections::BTreeSet<&String> = world.autoscalers.of.keys().map(|key| &key.namespace).collect();
     let pods = spaces.into_iter().flat_map(|space| world.store.list::<Pod>(Some(space.as_str())));
     let with = |pod: Arc<Pod>| {

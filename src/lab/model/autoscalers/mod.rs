@@ -237,7 +237,6 @@ impl Round<'_> {
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()),
             last_transition_time: Some(since.unwrap_or(now)),
-            ..HorizontalPodAutoscalerCondition::default()
         });
         all.sort_by(|a, b| a.type_.cmp(&b.type_));
     }

@@ -16,7 +16,7 @@ use crate::lab::world::Shared;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn spec(least: i32, most: i32, behavior: Value) -> HorizontalPodAutoscalerSpec {
+fn spec(least: i32, most: i32, behavior: &Value) -> HorizontalPodAutoscalerSpec {
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"});
     serde_json::from_value(
         json!({"minReplicas": least, "maxReplicas": most, "scaleTargetRef": target, "behavior": behavior}),
@@ -26,7 +26,7 @@ fn spec(least: i32, most: i32, behavior: Value) -> HorizontalPodAutoscalerSpec {
 
 #[tokio::test(start_paused = true)]
 async fn without_behavior_it_at_most_doubles_and_falls_after_five_minutes() {
-    let (mut memory, spec, zero) = (Memory::default(), spec(2, 9, Value::Null), Instant::now());
+    let (mut memory, spec, zero) = (Memory::default(), spec(2, 9, &Value::Null), Instant::now());
     let mut ask = |current: i32, wanted: i32, after: u64| {
         let settled = settle(&mut memory, &spec, current, wanted, zero + SECOND * u32::try_from(after).unwrap());
         (settled.replicas, settled.able.0, settled.limited.0)
@@ -53,7 +53,7 @@ async fn a_behavior_says_how_fast_and_how_calm() {
         },
         "scaleDown": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]},
     });
-    let (mut memory, spec, zero) = (Memory::default(), spec(1, 100, policies), Instant::now());
+    let (mut memory, spec, zero) = (Memory::default(), spec(1, 100, &policies), Instant::now());
     let at = |seconds: u32| zero + SECOND * seconds;
     // What was wanted a minute ago holds it back; then the smaller of 3 and of a half more.
     assert_eq!(settle(&mut memory, &spec, 10, 10, at(0)).replicas, 10);
@@ -75,7 +75,7 @@ async fn a_behavior_says_how_fast_and_how_calm() {
 #[tokio::test(start_paused = true)]
 async fn a_direction_can_be_switched_off_and_the_defaults_hold_for_the_other() {
     let (mut memory, now) = (Memory::default(), Instant::now());
-    let spec = spec(1, 100, json!({"scaleDown": {"selectPolicy": "Disabled", "stabilizationWindowSeconds": 0}}));
+    let spec = spec(1, 100, &json!({"scaleDown": {"selectPolicy": "Disabled", "stabilizationWindowSeconds": 0}}));
     assert_eq!(settle(&mut memory, &spec, 10, 2, now).replicas, 10);
     assert_eq!(settle(&mut memory, &spec, 10, 50, now + SECOND).replicas, 20, "all again in 15 s");
     assert_eq!(settle(&mut memory, &spec, 2, 50, now + SECOND).replicas, 6, "or four");

@@ -100,8 +100,8 @@ fn field(text: &str, least: u32, most: u32, names: &[&str], first: u32) -> Resul
         };
         let value = |text: &str| {
             let lower = text.to_ascii_lowercase();
-            let named = names.iter().position(|name| *name == lower).and_then(|at| u32::try_from(at).ok());
-            let value = named.map(|at| at + first).or_else(|| text.parse().ok());
+            let place = names.iter().position(|name| *name == lower).and_then(|at| u32::try_from(at).ok());
+            let value = place.map(|at| at + first).or_else(|| text.parse().ok());
             let within = |value: &u32| (least..=most).contains(value);
             value.filter(within).ok_or_else(|| format!("`{text}` is not from {least} to {most}: {part}"))
         };

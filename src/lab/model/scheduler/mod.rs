@@ -98,20 +98,16 @@ pub(super) fn observe(world: &mut World, change: &Change) {
 fn observe_pod(world: &mut World, change: &Change) {
     let key = &change.object().key;
     let pod = change.now::<Pod>();
-    match pod.as_ref().filter(|pod| !is_finished(pod)).and_then(|pod| Some((pod, node_of(pod)?))) {
-        Some((pod, node)) => {
-            if world.scheduler.places.stand(node, pod) {
-                wake(world, Event::Stands);
-            }
+    let placed = pod.as_ref().filter(|pod| !is_finished(pod)).and_then(|pod| Some((pod, node_of(pod)?)));
+    let waits = || world.scheduler.assumed.contains_key(key) && pod.as_ref().is_some_and(|pod| is_ours(pod));
+    if let Some((pod, node)) = placed {
+        if world.scheduler.places.stand(node, pod) {
+            wake(world, Event::Stands);
         }
-        None => {
-            let waits = world.scheduler.assumed.contains_key(key) && pod.as_ref().is_some_and(|pod| is_ours(pod));
-            if !waits {
-                world.scheduler.assumed.remove(key);
-                if world.scheduler.places.leave(&key.namespace, &key.name) {
-                    wake(world, Event::Goes);
-                }
-            }
+    } else if !waits() {
+        world.scheduler.assumed.remove(key);
+        if world.scheduler.places.leave(&key.namespace, &key.name) {
+            wake(world, Event::Goes);
         }
     }
     let Some(pod) = pod.filter(|pod| is_ours(pod)) else { return world.scheduler.queue.remove(key) };

@@ -58,9 +58,10 @@ fn completed(world: &mut World, key: &ObjectKey) -> Option<Arc<PersistentVolumeC
 /// A claim that names its volume.
 fn named(world: &mut World, claim: &PersistentVolumeClaim, spec: &PersistentVolumeClaimSpec, volume: &str) {
     let Some(volume) = world.store.get::<PersistentVolume>("", volume) else {
-        return if is_bound(claim) {
-            lost(world, claim)
-        };
+        if is_bound(claim) {
+            lost(world, claim);
+        }
+        return;
     };
     let free = volume.spec.as_ref().is_some_and(|spec| spec.claim_ref.is_none());
     match is_bound(claim) {

@@ -39,7 +39,7 @@ fn dns(lab: &Lab, question: Question, stream: StreamKind) -> DnsTransport {
     DnsTransport::new(lab.shared.clone(), Rc::new(question), stream)
 }
 
-async fn sent(to: &(impl Transport + Clone)) -> Exchange {
+async fn sent(to: &impl Transport) -> Exchange {
     let planned = Instant::now();
     to.clone().send(Slot { number: 0, planned, deadline: planned + S }).await
 }
