@@ -1,23 +1,23 @@
-//! Deletion: of one object, of all that are selected, and of a namespace with what is in it.
-
-use std::time::Duration;
+//! Deletion: of one object, and of all that are selected. What they own, or what lies in them, is left to controllers.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::select::Filter;
-use super::{Answer, Asked, list, verbs};
+use super::{Answer, Asked, verbs};
 use crate::lab::model::objects::{self, Deleted};
-use crate::lab::store::{KINDS, Kind, Object, ObjectKey, Refused, number_of};
-use crate::lab::world::{Shared, World};
+use crate::lab::store::{KINDS, Kind, Object, Refused};
+use crate::lab::world::World;
 
 /// Namespaces that can't be deleted.
 const IMMORTAL: [&str; 3] = ["default", "kube-system", "kube-public"];
 /// Kinds whose deletion answers with the object, also when it is gone at once.
 const ANSWERED_WHOLE: [&str; 6] =
     ["Pod", "Service", "ServiceAccount", "PersistentVolume", "PersistentVolumeClaim", "StorageClass"];
-/// How long the namespaces' controller lets a deletion come to everybody's knowledge before it empties a namespace.
-const NAMESPACE_GRACE: Duration = Duration::from_secs(5);
+/// What holds an owner until what it owns is gone.
+const FOREGROUND: &str = "foregroundDeletion";
+/// What holds an owner until what it owns is let go of.
+const ORPHAN: &str = "orphan";
 
 /// How something is to be deleted.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -86,8 +86,21 @@ impl Options {
         self.dry_run.as_ref().is_some_and(|run| run.iter().any(|of| of == "All"))
     }
 
-    fn orphans(&self) -> bool {
-        self.propagation_policy.as_deref() == Some("Orphan") || self.orphan_dependents == Some(true)
+    /// The finalizers that an object has once it is deleted so: they tell the garbage collector what is to become of what it owns.
+    fn finalizers(&self, object: &Object) -> Vec<Value> {
+        let own = object.json.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+        let held_by = |finalizer: &str| own.iter().any(|own| own == finalizer);
+        let added = match (self.propagation_policy.as_deref(), self.orphan_dependents) {
+            (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
+            (Some("Foreground"), _) => Some(FOREGROUND),
+            (Some(_), _) | (None, Some(false)) => None,
+            (None, None) if held_by(ORPHAN) => Some(ORPHAN),
+            (None, None) if held_by(FOREGROUND) => Some(FOREGROUND),
+            // Of old, and for ever: who deletes a Job and says nothing keeps its pods.
+            (None, None) => (KINDS[object.kind].kind == "Job").then_some(ORPHAN),
+        };
+        let others = own.iter().filter(|own| *own != FOREGROUND && *own != ORPHAN).cloned();
+        others.chain(added.map(Value::from)).collect()
     }
 
     /// Refuses to delete another object than was meant.
@@ -128,29 +141,22 @@ impl Options {
 /// # Errors
 ///
 /// Whatever the server has against it.
-pub(super) fn one(shared: &Shared, asked: &Asked) -> Result<Answer, Refused> {
+pub(super) fn one(world: &mut World, asked: &Asked) -> Result<Answer, Refused> {
     let options = Options::read(asked)?;
     let place = &asked.place;
-    let (answer, empty) = shared.with(|world| {
-        let object = verbs::found(world, place)?;
-        if place.kind().kind == "Namespace" && IMMORTAL.contains(&place.name.as_str()) {
-            return Err(Refused::forbidden(place.kind(), &place.name, "this namespace may not be deleted"));
-        }
-        options.check_object(&object)?;
-        if options.is_dry_run() {
-            return Ok((told(asked, place.kind(), &object, false), false));
-        }
-        let goes = place.kind().kind == "Namespace" && !object.is_leaving();
-        Ok(match take(world, place.kind, &place.key(), &options) {
-            Deleted::Gone(last) => (told(asked, place.kind(), &last, true), false),
-            Deleted::Leaving(object) => (asked.form.shape(&object.json), goes),
-            Deleted::NotFound => return Err(Refused::not_found(place.kind(), &place.name)),
-        })
-    })?;
-    if empty {
-        tokio::spawn(empty_namespace(shared.clone(), place.name.clone()));
+    let object = verbs::found(world, place)?;
+    if place.kind().kind == "Namespace" && IMMORTAL.contains(&place.name.as_str()) {
+        return Err(Refused::forbidden(place.kind(), &place.name, "this namespace may not be deleted"));
     }
-    Ok(Answer::Json(200, answer))
+    options.check_object(&object)?;
+    if options.is_dry_run() {
+        return Ok(Answer::Json(200, told(asked, place.kind(), &object, false)));
+    }
+    match take(world, &object, &options) {
+        Deleted::Gone(last) => Ok(Answer::Json(200, told(asked, place.kind(), &last, true))),
+        Deleted::Leaving(object) => Ok(Answer::Json(200, asked.form.shape(&object.json))),
+        Deleted::NotFound => Err(Refused::not_found(place.kind(), &place.name)),
+    }
 }
 
 /// Deletes all objects of a kind that are selected.
@@ -163,30 +169,20 @@ pub(super) fn all(world: &mut World, asked: &Asked) -> Result<Answer, Refused> {
     let filter = Filter::read(&asked.place, &asked.query)?;
     let objects: Vec<_> = world.store.objects(asked.place.kind, None).filter(|o| filter.takes(o)).cloned().collect();
     let metadata = json!({"resourceVersion": world.store.version().to_string()});
-    let items = objects.iter().map(|object| asked.form.item(object)).collect();
+    let told = asked.form.list(asked.place.kind(), &metadata, &objects.iter().collect::<Vec<_>>());
     for object in &objects {
         options.check_object(object)?;
         if !options.is_dry_run() {
-            take(world, object.kind, &object.key, &options);
+            take(world, object, &options);
         }
     }
-    Ok(Answer::Json(200, list::of_items(asked, &metadata, items)))
+    Ok(Answer::Json(200, told))
 }
 
-/// Deletes an object; its dependents are left to the garbage collector, or let go of first.
-fn take(world: &mut World, kind: usize, key: &ObjectKey, options: &Options) -> Deleted {
-    if options.orphans() {
-        let uid = world.store.object(kind, key).map(|object| object.uid().to_owned()).unwrap_or_default();
-        for dependent in world.store.dependents(&uid) {
-            let mut json = dependent.json.clone();
-            if let Some(owners) = json["metadata"]["ownerReferences"].as_array_mut() {
-                owners.retain(|owner| owner["uid"] != uid.as_str());
-            }
-            // It was there a moment ago, and is its own kind still.
-            drop(world.store.replace(dependent.kind, &dependent.key, json));
-        }
-    }
-    objects::delete(world, kind, key, options.grace_period_seconds)
+/// Deletes an object; what it owns is left to the garbage collector.
+fn take(world: &mut World, object: &Object, options: &Options) -> Deleted {
+    let finalizers = options.finalizers(object);
+    objects::delete_holding(world, object.kind, &object.key, options.grace_period_seconds, Some(&finalizers))
 }
 
 /// What a deletion answers once nothing is left.
@@ -199,29 +195,4 @@ fn told(asked: &Asked, kind: &Kind, object: &Object, gone: bool) -> Value {
         details["group"] = kind.group.into();
     }
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
-}
-
-/// Deletes what is in a namespace that leaves, and then the namespace: as its controller does.
-async fn empty_namespace(shared: Shared, name: String) {
-    let namespaces = number_of::<k8s_openapi::api::core::v1::Namespace>();
-    let key = ObjectKey::new("", name.clone());
-    tokio::time::sleep(NAMESPACE_GRACE).await;
-    let mut told = shared.read(|world| world.store.told());
-    loop {
-        told.borrow_and_update();
-        let going = shared.with(|world| {
-            for number in (0..KINDS.len()).filter(|number| KINDS[*number].namespaced) {
-                let inside: Vec<_> =
-                    world.store.objects(number, Some(&name)).map(|object| object.key.clone()).collect();
-                for key in inside {
-                    objects::delete(world, number, &key, None);
-                }
-            }
-            objects::finalize(world, namespaces, &key);
-            world.store.object(namespaces, &key).is_some()
-        });
-        if !going || told.changed().await.is_err() {
-            return;
-        }
-    }
 }

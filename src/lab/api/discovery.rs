@@ -7,12 +7,25 @@ use http::request::Parts;
 use serde_json::{Value, json};
 
 use super::path::{REVIEWS, Route};
-use super::{Answer, no_such_path};
+use super::{Answer, no_such_path, openapi};
 use crate::lab::VERSION;
 use crate::lab::store::{KINDS, Kind, Refused};
 
 /// The verbs of a kind's objects.
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+
+/// What `kubectl get all` shows.
+const ALL: [&str; 9] = [
+    "Pod",
+    "Service",
+    "Deployment",
+    "ReplicaSet",
+    "StatefulSet",
+    "DaemonSet",
+    "HorizontalPodAutoscaler",
+    "Job",
+    "CronJob",
+];
 
 /// Answers about the server.
 ///
@@ -27,7 +40,10 @@ pub(super) fn answer(route: &Route, parts: &Parts) -> Result<Answer, Refused> {
         return Err(Refused::new(406, "NotAcceptable", message));
     }
     let json = match route {
-        Route::Health => return Ok(Answer::Text("ok")),
+        Route::Root => json!({"paths": openapi::paths()}),
+        Route::Descriptions => openapi::index(),
+        Route::Description(group, version) => openapi::of(group, version),
+        Route::Health => return Ok(Answer::Text("ok".to_owned())),
         Route::Version => version(),
         Route::Versions => json!({
             "kind": "APIVersions", "versions": ["v1"],
@@ -46,7 +62,7 @@ pub(super) fn answer(route: &Route, parts: &Parts) -> Result<Answer, Refused> {
             group
         }
         Route::Resources(group, version) => resources(group, version),
-        Route::Review(..) | Route::Place(_) => return Err(no_such_path()),
+        Route::Metrics | Route::Review(..) | Route::Place(_) => return Err(no_such_path()),
     };
     Ok(Answer::Json(200, json))
 }
@@ -59,7 +75,7 @@ fn version() -> Value {
 }
 
 /// The groups beside the core, with their versions.
-fn groups() -> BTreeMap<&'static str, &'static str> {
+pub(super) fn groups() -> BTreeMap<&'static str, &'static str> {
     let kept = KINDS.iter().filter(|kind| !kind.group.is_empty()).map(|kind| (kind.group, kind.version));
     kept.chain(REVIEWS.map(|group| (group, "v1"))).collect()
 }
@@ -94,6 +110,9 @@ fn of_kind(kind: &Kind) -> Vec<Value> {
     });
     if !kind.short.is_empty() {
         resource["shortNames"] = json!(kind.short);
+    }
+    if ALL.contains(&kind.kind) {
+        resource["categories"] = json!(["all"]);
     }
     let part = |name: &str, group: &str, version: &str, of: &str, verbs: &[&str]| {
         let name = format!("{}/{name}", kind.plural);

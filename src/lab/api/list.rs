@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::query::{Form, Query};
+use super::query::Query;
 use super::select::Filter;
 use super::{Answer, Asked};
 use crate::lab::store::{Object, ObjectKey, Refused, Store};
@@ -51,20 +51,7 @@ pub(super) fn list(world: &World, asked: &Asked) -> Result<Answer, Refused> {
             metadata["remainingItemCount"] = remaining.into();
         }
     }
-    let items: Vec<Value> = items.into_iter().map(|object| asked.form.item(object)).collect();
-    Ok(Answer::Json(200, of_items(asked, &metadata, items)))
-}
-
-/// A list of items, of the kind that is asked for.
-pub(super) fn of_items(asked: &Asked, metadata: &Value, items: Vec<Value>) -> Value {
-    let kind = asked.place.kind();
-    let (name, version) = match asked.form {
-        Form::Whole => (format!("{}List", kind.kind), kind.api_version()),
-        Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-    };
-    let mut list = json!({"kind": name, "apiVersion": version, "metadata": metadata});
-    list["items"] = items.into();
-    list
+    Ok(Answer::Json(200, asked.form.list(place.kind(), &metadata, &items)))
 }
 
 /// The version that a list is of: the latest, unless it must be another.

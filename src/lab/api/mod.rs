@@ -4,6 +4,7 @@
 //! (`verbs`, `patch`, `delete`, `evict`, `scale`, `watch`), and answered in the words of the real server, which programs rely on.
 
 mod access;
+mod apply;
 mod binding;
 pub(in crate::lab) mod defaults;
 mod delete;
@@ -11,20 +12,25 @@ mod discovery;
 mod evict;
 mod fields;
 mod list;
+mod metrics;
 mod names;
+mod openapi;
 mod patch;
 mod path;
 pub(in crate::lab) mod quantity;
 mod query;
 mod review;
 mod scale;
+mod schema;
 mod select;
 mod strategic;
+mod table;
 #[cfg(test)]
 mod tests;
 mod validate;
 mod verbs;
 mod watch;
+mod wire;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -33,7 +39,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use kube::client::Body;
@@ -47,7 +53,7 @@ use self::query::{Form, Query};
 use self::watch::Events;
 use super::model;
 use super::store::Refused;
-use super::world::Shared;
+use super::world::{Shared, World};
 
 /// Who every client is to the server.
 const USER: &str = "lab";
@@ -63,7 +69,7 @@ pub(in crate::lab) struct Server {
 enum Answer {
     /// An HTTP status, and the object.
     Json(u16, Value),
-    Text(&'static str),
+    Text(String),
     Events(Events),
 }
 
@@ -75,6 +81,8 @@ struct Asked {
     content: String,
     body: Bytes,
     form: Form,
+    /// Who manages the fields that are written.
+    manager: String,
 }
 
 impl Server {
@@ -97,7 +105,10 @@ impl Server {
         sleep(way).await;
         match answer {
             Ok(Answer::Json(code, json)) => written(code, &json, None),
-            Ok(Answer::Text(text)) => Ok(Response::new(Body::from(Bytes::from_static(text.as_bytes())))),
+            Ok(Answer::Text(text)) => {
+                let response = Response::builder().header(CONTENT_TYPE, "text/plain; charset=utf-8");
+                Ok(response.body(Body::from(Bytes::from(text)))?)
+            }
             Ok(Answer::Events(events)) => events.stream().await,
             Err(refused) => {
                 let after = refused.details.get("retryAfterSeconds").and_then(Value::as_u64);
@@ -108,20 +119,25 @@ impl Server {
 
     fn carry_out(&self, parts: &Parts, body: Bytes) -> Result<Answer, Refused> {
         let route = path::read(parts.uri.path())?;
-        if let Route::Review(group, resource) = &route {
-            let is_post = parts.method == Method::POST;
-            return if is_post { self.review(group, resource, &body) } else { Err(not_allowed()) };
-        }
-        let Route::Place(place) = route else {
-            return if parts.method == Method::GET { discovery::answer(&route, parts) } else { Err(not_allowed()) };
-        };
         let content = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content = content.split(';').next().unwrap_or_default().trim().to_owned();
+        if let Route::Review(group, resource) = &route {
+            let is_post = parts.method == Method::POST;
+            return if is_post { self.review(group, resource, &content, &body) } else { Err(not_allowed()) };
+        }
+        let Route::Place(place) = route else {
+            if route == Route::Metrics {
+                return Ok(Answer::Text(self.shared.read(metrics::all)));
+            }
+            return if parts.method == Method::GET { discovery::answer(&route, parts) } else { Err(not_allowed()) };
+        };
         let query = Query::read(parts.uri.query());
         let verb = verb(&parts.method, &place, &query).ok_or_else(not_allowed)?;
         self.denied.permit(verb, &place)?;
-        let form = Form::of(&parts.headers)?;
-        self.act(verb, &Asked { place, query, content, body, form })
+        let now = self.shared.read(World::wall);
+        let form = Form::of(&parts.headers, &query, now)?;
+        let manager = manager(&query, parts);
+        self.act(verb, &Asked { place, query, content, body, form, manager })
     }
 
     /// Leases of nodes are written when somebody looks at them.
@@ -142,7 +158,7 @@ impl Server {
             "get" => self.shared.read(|world| verbs::get(world, asked)),
             "list" => self.shared.read(|world| list::list(world, asked)),
             "watch" => Events::open(&self.shared, asked).map(Answer::Events),
-            "delete" => delete::one(&self.shared, asked),
+            "delete" => self.shared.with(|world| delete::one(world, asked)),
             "deletecollection" => self.shared.with(|world| delete::all(world, asked)),
             _ => self.shared.with(|world| match (verb, asked.place.subresource.as_str()) {
                 ("create", "eviction") => evict::evict(world, asked),
@@ -169,6 +185,13 @@ impl Service<Request<Body>> for Server {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         self.clone().answer(request).boxed()
     }
+}
+
+/// Who a writer says that it is, or what program it is.
+fn manager(query: &Query, parts: &Parts) -> String {
+    let agent = parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let said = query.text("fieldManager");
+    if said.is_empty() { agent.split('/').next().unwrap_or_default() } else { said }.to_owned()
 }
 
 /// What a request does, as rules of access name it. `None`: nothing that there is.

@@ -26,7 +26,7 @@ pub(super) fn apply(content: &str, body: &[u8], object: &Value) -> Result<Value,
         "application/apply-patch+yaml" | "application/apply-patch+cbor" => Err(Refused::new(
             415,
             "UnsupportedMediaType",
-            "the lab does not model server-side apply: send a JSON, merge or strategic merge patch",
+            "the lab applies whole objects only, written in YAML or JSON: send a JSON, merge or strategic merge patch",
         )),
         _ => Err(Refused::new(
             415,

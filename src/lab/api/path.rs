@@ -10,6 +10,14 @@ pub(super) enum Route {
     Health,
     /// `/version`.
     Version,
+    /// `/`: the paths that there are.
+    Root,
+    /// `/metrics`.
+    Metrics,
+    /// `/openapi/v3`: what is described.
+    Descriptions,
+    /// `/openapi/v3/apis/apps/v1`: the description of a group's version.
+    Description(String, String),
     /// `/api`: the versions of the core group.
     Versions,
     /// `/apis`: the groups.
@@ -67,7 +75,12 @@ pub(super) fn read(path: &str) -> Result<Route, Refused> {
     let segments: Vec<String> = path.split('/').filter(|segment| !segment.is_empty()).map(decoded).collect();
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     match segments.as_slice() {
+        [] => Ok(Route::Root),
         ["version"] => Ok(Route::Version),
+        ["metrics"] => Ok(Route::Metrics),
+        ["openapi", "v3"] => Ok(Route::Descriptions),
+        ["openapi", "v3", "api", version] => described("", version),
+        ["openapi", "v3", "apis", group, version] => described(group, version),
         ["livez" | "readyz" | "healthz", ..] => Ok(Route::Health),
         ["api"] => Ok(Route::Versions),
         ["apis"] => Ok(Route::Groups),
@@ -102,6 +115,29 @@ fn resources(group: &str, version: &str) -> Result<Route, Refused> {
     Err(no_such_path())
 }
 
+fn described(group: &str, version: &str) -> Result<Route, Refused> {
+    resources(group, version).map(|_| Route::Description(group.to_owned(), version.to_owned()))
+}
+
+/// What belongs to an object and needs what the lab does not run: why it is not to be had.
+fn unmodelled(kind: &str, subresource: &str) -> Option<Refused> {
+    let why = match (kind, subresource) {
+        ("Pod", "log") => "the lab's containers run no program, and write no logs",
+        ("Pod", "exec" | "attach") => {
+            "the lab's containers run no program: nothing can be executed in them, or attached to them"
+        }
+        ("Pod" | "Service" | "Node", "portforward" | "proxy") => {
+            "the lab forwards nothing to pods: its Services listen on this machine, where `squall lab serve` says"
+        }
+        ("Pod", "ephemeralcontainers") => "the lab does not model ephemeral containers",
+        ("Pod", "resize") => "the lab does not model pods that change their size in place",
+        ("ServiceAccount", "token") => "the lab gives out no tokens, and asks for none",
+        ("Namespace", "finalize") => "the lab does not model finalizers of a namespace's spec",
+        _ => return None,
+    };
+    Some(Refused { details: serde_json::json!({}), ..Refused::new(501, "NotImplemented", why) })
+}
+
 fn place(group: &str, version: &str, rest: &[&str]) -> Result<Route, Refused> {
     let (namespace, rest) = match rest {
         // What lies under a namespace's name is a kind, unless it is a part of the namespace itself.
@@ -113,6 +149,8 @@ fn place(group: &str, version: &str, rest: &[&str]) -> Result<Route, Refused> {
         [plural] => (*plural, "", ""),
         [plural, name] => (*plural, *name, ""),
         [plural, name, subresource] => (*plural, *name, *subresource),
+        // What lies behind a proxy has a path of its own.
+        [plural, name, "proxy", ..] => (*plural, *name, "proxy"),
         _ => return Err(no_such_path()),
     };
     let kind = store::at(group, version, plural).ok_or_else(no_such_path)?;
@@ -125,8 +163,11 @@ fn place(group: &str, version: &str, rest: &[&str]) -> Result<Route, Refused> {
         "eviction" | "binding" => of.kind == "Pod",
         _ => false,
     };
-    if misplaced || !has {
+    if misplaced {
         return Err(no_such_path());
+    }
+    if !has {
+        return Err(unmodelled(of.kind, subresource).unwrap_or_else(no_such_path));
     }
     let [namespace, name, subresource] = [namespace, name, subresource].map(ToOwned::to_owned);
     Ok(Route::Place(Place { kind, namespace, name, subresource }))
@@ -162,15 +203,31 @@ mod tests {
     }
 
     #[test]
+    fn what_needs_a_running_program_is_refused_and_says_why() {
+        for path in [
+            "pods/web/log",
+            "pods/web/exec",
+            "pods/web/portforward",
+            "services/web/proxy/healthz",
+            "serviceaccounts/a/token",
+        ] {
+            let refused = read(&format!("/api/v1/namespaces/shop/{path}")).unwrap_err();
+            assert_eq!((refused.code, refused.reason), (501, "NotImplemented"), "{path}");
+            assert!(refused.message.contains("the lab"), "{}", refused.message);
+        }
+    }
+
+    #[test]
     fn what_is_not_there_is_not_found() {
         for path in [
-            "/",
             "/api/v2",
+            "/openapi/v2",
+            "/openapi/v3/apis/nope/v1",
             "/apis/nope",
             "/apis/apps/v1beta1/deployments",
             "/api/v1/pods/web",
             "/api/v1/namespaces/shop/nodes/n1",
-            "/api/v1/namespaces/shop/pods/web/log",
+            "/api/v1/namespaces/shop/pods/web/logs",
             "/api/v1/namespaces/shop/configmaps/a/status",
             "/api/v1/namespaces/shop/pods/web/status/more",
         ] {

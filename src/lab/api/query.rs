@@ -1,12 +1,15 @@
 //! What a request's query says, and which form of the answer it asks for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::ACCEPT;
+use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::lab::store::{Object, Refused};
+use super::table;
+use crate::lab::store::{Kind, Object, Refused};
 
 /// The parameters of a request.
 #[derive(Debug, Default, Clone)]
@@ -80,32 +83,71 @@ pub(super) enum Form {
     Whole,
     /// Only its metadata.
     Metadata,
+    /// A row of columns.
+    Table {
+        include: Include,
+        /// When it is looked at: rows tell ages.
+        now: Timestamp,
+        /// With the columns' names.
+        header: bool,
+    },
+}
+
+/// What of the object itself comes with its row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Include {
+    Nothing,
+    Metadata,
+    Object,
+}
+
+impl Include {
+    fn read(query: &Query) -> Result<Self, Refused> {
+        match query.text("includeObject") {
+            "" | "Metadata" => Ok(Self::Metadata),
+            "None" => Ok(Self::Nothing),
+            "Object" => Ok(Self::Object),
+            other => Err(Refused::bad_request(&format!(
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', \
+                 or empty"
+            ))),
+        }
+    }
 }
 
 impl Form {
-    /// What the header `Accept` asks for: the first that there is. A table is not among it: what comes after it in the header is.
+    /// What the header `Accept` asks for: the first that there is. `now` is the wall clock.
     ///
     /// # Errors
     ///
     /// When nothing of it can be had.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refused> {
+    pub(super) fn of(headers: &HeaderMap, query: &Query, now: Timestamp) -> Result<Self, Refused> {
         let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if accept.is_empty() {
             return Ok(Self::Whole);
         }
         for one in accept.split(',') {
-            let mut parts = one.split(';').map(str::trim);
-            let is_json = matches!(parts.next(), Some("application/json" | "application/*" | "*/*"));
-            match parts.find_map(|part| part.strip_prefix("as=")) {
-                Some("PartialObjectMetadata" | "PartialObjectMetadataList") if is_json => return Ok(Self::Metadata),
-                // The ordinary object, which a client that asks for a table must be able to read.
-                None | Some("Table") if is_json => return Ok(Self::Whole),
+            let is_json =
+                matches!(one.split(';').next().map(str::trim), Some("application/json" | "application/*" | "*/*"));
+            let parameter = |key: &str| {
+                one.split(';')
+                    .filter_map(|part| part.trim().split_once('='))
+                    .find(|(name, _)| *name == key)
+                    .map(|(_, value)| value)
+            };
+            let known = matches!(parameter("v"), None | Some("v1" | "v1beta1"));
+            match parameter("as") {
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList") if is_json && known => {
+                    return Ok(Self::Metadata);
+                }
+                Some("Table") if is_json && known => {
+                    return Ok(Self::Table { include: Include::read(query)?, now, header: true });
+                }
+                None if is_json => return Ok(Self::Whole),
                 _ => {}
             }
         }
-        let message = "only the following media types are accepted: application/json, \
-                       application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
-        Err(Refused::new(406, "NotAcceptable", message))
+        Err(Refused::new(406, "NotAcceptable", "only the following media types are accepted: application/json"))
     }
 
     /// An object in this form.
@@ -115,16 +157,43 @@ impl Form {
             Self::Metadata => json!({
                 "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"],
             }),
+            Self::Table { include, now, header } => table::of_one(object, include, now, header),
         }
     }
 
-    /// The same within a list, where the kind stands once for all.
-    pub(super) fn item(self, object: &Object) -> Value {
-        let mut item = self.shape(&object.json);
-        if let Value::Object(fields) = &mut item {
-            fields.remove("kind");
-            fields.remove("apiVersion");
+    /// The same at another time.
+    pub(super) const fn at(self, now: Timestamp) -> Self {
+        match self {
+            Self::Table { include, header, .. } => Self::Table { include, now, header },
+            other => other,
         }
-        item
+    }
+
+    /// The same for what follows: what is told only once is left out.
+    pub(super) const fn headless(self) -> Self {
+        match self {
+            Self::Table { include, now, .. } => Self::Table { include, now, header: false },
+            other => other,
+        }
+    }
+
+    /// A list of objects of a kind, which then stands once for all.
+    pub(super) fn list(self, kind: &Kind, metadata: &Value, objects: &[&Arc<Object>]) -> Value {
+        let (name, version) = match self {
+            Self::Whole => (format!("{}List", kind.kind), kind.api_version()),
+            Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
+            Self::Table { include, now, .. } => return table::of_list(kind, objects, metadata, include, now),
+        };
+        let item = |object: &&Arc<Object>| {
+            let mut item = self.shape(&object.json);
+            if let Value::Object(fields) = &mut item {
+                fields.remove("kind");
+                fields.remove("apiVersion");
+            }
+            item
+        };
+        let mut list = json!({"kind": name, "apiVersion": version, "metadata": metadata});
+        list["items"] = objects.iter().map(item).collect();
+        list
     }
 }

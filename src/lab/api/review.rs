@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Server, USER, no_such_path};
+use super::{Answer, Server, USER, no_such_path, wire};
 use crate::lab::store::Refused;
 
 impl Server {
@@ -11,8 +11,12 @@ impl Server {
     /// # Errors
     ///
     /// When it is none that is answered, or can't be read.
-    pub(super) fn review(&self, group: &str, resource: &str, body: &[u8]) -> Result<Answer, Refused> {
-        let mut asked: Value = if body.is_empty() { json!({}) } else { super::verbs::parsed(body)? };
+    pub(super) fn review(&self, group: &str, resource: &str, content: &str, body: &[u8]) -> Result<Answer, Refused> {
+        let mut asked: Value = match content {
+            _ if body.is_empty() => json!({}),
+            wire::MEDIA_TYPE => wire::read(body)?,
+            _ => super::verbs::parsed(body)?,
+        };
         if !asked.is_object() {
             return Err(Refused::bad_request("the body is no object"));
         }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Answer, Asked, fields, patch, validate, verbs};
+use super::{Answer, Asked, apply, fields, patch, validate, verbs};
 use crate::lab::store::{Object, Refused};
 use crate::lab::world::World;
 
@@ -63,7 +63,8 @@ fn of(object: &Object) -> Value {
     })
 }
 
-fn in_words(selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> Option<String> {
+/// A selector as `kubectl -l` takes it.
+pub(super) fn in_words(selector: k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> Option<String> {
     kube::core::Selector::try_from(selector).ok().map(|selector| selector.to_string())
 }
 
@@ -95,6 +96,9 @@ fn write(world: &mut World, asked: &Asked, object: &Object, scale: &Value) -> Re
         scale["spec"]["replicas"] = replicas.into();
         return Ok(Answer::Json(200, scale));
     }
+    let now = serde_json::to_value(world.time()).unwrap_or_default();
+    let managed = apply::after_update(&object.json, &json, None, (asked.manager.as_str(), "scale"), &now);
+    verbs::put(&mut json["metadata"], "managedFields", managed.as_ref());
     let object = world.store.replace(place.kind, &place.key(), json)?;
     Ok(Answer::Json(200, of(&object)))
 }

@@ -1,10 +1,12 @@
 //! Tests of the API server through the real client. No controller works here: what changes is what the tests change.
 
 mod access;
+mod applies;
 mod deletions;
 mod evictions;
 mod objects;
 mod patches;
+mod tables;
 mod validation;
 mod watches;
 
@@ -43,6 +45,11 @@ fn quiet() -> Quiet {
 }
 
 impl Quiet {
+    /// Lets the controllers work from now on.
+    fn controllers(&self) {
+        tokio::spawn(self.shared.clone().keep_going());
+    }
+
     fn maps(&self) -> Api<ConfigMap> {
         Api::namespaced(self.client.clone(), "shop")
     }
@@ -56,6 +63,16 @@ impl Quiet {
         let request = Request::builder().method(method).uri(path).header("content-type", content);
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
         match self.client.request::<Value>(request.body(body).unwrap()).await {
+            Ok(value) => Ok(value),
+            Err(kube::Error::Api(status)) => Err(*status),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// What is there, in another form.
+    async fn get_as(&self, path: &str, accept: &str) -> Result<Value, Status> {
+        let request = Request::builder().uri(path).header("accept", accept).body(Vec::new()).unwrap();
+        match self.client.request::<Value>(request).await {
             Ok(value) => Ok(value),
             Err(kube::Error::Api(status)) => Err(*status),
             Err(other) => panic!("{other:?}"),

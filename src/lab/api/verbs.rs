@@ -7,7 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::path::Place;
-use super::{Answer, Asked, defaults, fields, patch, scale, validate};
+use super::{Answer, Asked, apply, defaults, fields, patch, scale, validate, wire};
 use crate::lab::model::objects;
 use crate::lab::store::{KINDS, Kind, Object, ObjectKey, Refused, number_of, seconds};
 use crate::lab::world::World;
@@ -34,10 +34,32 @@ pub(super) fn get(world: &World, asked: &Asked) -> Result<Answer, Refused> {
 ///
 /// Whatever the server has against it.
 pub(super) fn create(world: &mut World, asked: &Asked) -> Result<Answer, Refused> {
-    let (place, kind) = (&asked.place, asked.place.kind());
-    let dry_run = asked.query.dry_run()?;
+    let kind = asked.place.kind();
     let written = of_kind(asked.object()?, kind)?;
     let mut json = read(kind, &written, asked.query.strict()?)?;
+    remove(&mut json["metadata"], "managedFields");
+    add(world, asked, json)
+}
+
+/// Creates an object of what was applied, with those who manage its fields.
+///
+/// # Errors
+///
+/// Whatever the server has against it.
+pub(super) fn create_applied(
+    world: &mut World,
+    asked: &Asked,
+    config: &Value,
+    managed: Value,
+) -> Result<Answer, Refused> {
+    let mut json = read(asked.place.kind(), config, false)?;
+    json["metadata"]["managedFields"] = managed;
+    add(world, asked, json)
+}
+
+fn add(world: &mut World, asked: &Asked, mut json: Value) -> Result<Answer, Refused> {
+    let (place, kind) = (&asked.place, asked.place.kind());
+    let dry_run = asked.query.dry_run()?;
     let text =
         |json: &Value, pointer: &str| json.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let within = text(&json, "/metadata/namespace");
@@ -50,9 +72,7 @@ pub(super) fn create(world: &mut World, asked: &Asked) -> Result<Answer, Refused
     if !text(&json, "/metadata/resourceVersion").is_empty() {
         return Err(Refused::new(500, "", "resourceVersion should not be set on objects to be created"));
     }
-    for field in
-        ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields", "selfLink"]
-    {
+    for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
         remove(&mut json["metadata"], field);
     }
     if kind.namespaced {
@@ -92,6 +112,13 @@ pub(super) fn update(world: &mut World, asked: &Asked) -> Result<Answer, Refused
 ///
 /// Whatever the server has against it.
 pub(super) fn patch(world: &mut World, asked: &Asked) -> Result<Answer, Refused> {
+    if asked.content == apply::MEDIA_TYPE {
+        return apply::apply(world, asked);
+    }
+    if !asked.query.text("force").is_empty() {
+        let why = "Forbidden: may not be specified for non-apply patch";
+        return Err(unfit_option("force", "FieldValueForbidden", why));
+    }
     let (place, kind) = (&asked.place, asked.place.kind());
     let before = found(world, place)?;
     let mut patched = patch::apply(&asked.content, &asked.body, &before.json)?;
@@ -110,6 +137,29 @@ pub(super) fn patch(world: &mut World, asked: &Asked) -> Result<Answer, Refused>
     write(world, asked, &before, json)
 }
 
+/// Writes what an apply made of an object, with those who manage its fields from then on.
+///
+/// # Errors
+///
+/// Whatever the server has against it.
+pub(super) fn write_applied(
+    world: &mut World,
+    asked: &Asked,
+    before: &Arc<Object>,
+    merged: &Value,
+) -> Result<Answer, Refused> {
+    let json = read(asked.place.kind(), merged, false)?;
+    write(world, asked, before, json)
+}
+
+/// An option of a patch is not as it must be.
+pub(super) fn unfit_option(field: &str, reason: &str, why: &str) -> Refused {
+    Refused {
+        details: json!({"causes": [{"reason": reason, "message": why, "field": field}]}),
+        ..Refused::new(422, "Invalid", format!("PatchOptions.meta.k8s.io \"\" is invalid: {field}: {why}"))
+    }
+}
+
 impl Asked {
     /// The body, which must be an object.
     ///
@@ -119,11 +169,12 @@ impl Asked {
     pub(super) fn object(&self) -> Result<Value, Refused> {
         let object = match self.content.as_str() {
             "" | "application/json" => parsed(&self.body)?,
+            wire::MEDIA_TYPE => wire::read(&self.body)?,
             "application/yaml" => serde_yaml::from_str(&String::from_utf8_lossy(&self.body))
                 .map_err(|e| Refused::bad_request(&format!("error converting YAML to JSON: {e}")))?,
             _ => {
                 let message = "the body of the request was in an unknown format - accepted media types include: \
-                               application/json, application/yaml";
+                               application/json, application/yaml, application/vnd.kubernetes.protobuf";
                 return Err(Refused::new(415, "UnsupportedMediaType", message));
             }
         };
@@ -196,7 +247,12 @@ fn read(kind: &Kind, written: &Value, strict: bool) -> Result<Value, Refused> {
     Ok(json)
 }
 
-fn check_name(json: &Value, place: &Place) -> Result<(), Refused> {
+/// Refuses an object of another name than its path has.
+///
+/// # Errors
+///
+/// Bad request.
+pub(super) fn check_name(json: &Value, place: &Place) -> Result<(), Refused> {
     let text = |field: &str| json["metadata"][field].as_str().unwrap_or_default();
     let (name, namespace) = (text("name"), text("namespace"));
     let message = if name.is_empty() {
@@ -264,13 +320,27 @@ fn write(world: &mut World, asked: &Asked, before: &Arc<Object>, json: Value) ->
     let (place, kind) = (&asked.place, asked.place.kind());
     let dry_run = asked.query.dry_run()?;
     check_versions(kind, before, &json)?;
-    let json = if place.subresource == "status" {
+    let sent = json["metadata"].get("managedFields").cloned();
+    let mut json = if place.subresource == "status" {
         let mut kept = before.json.clone();
         put(&mut kept, "status", json.get("status"));
         kept
     } else {
         prepared(world, before, json)?
     };
+    let managed = if asked.content == apply::MEDIA_TYPE {
+        sent
+    } else {
+        let now = serde_json::to_value(world.time()).unwrap_or_default();
+        apply::after_update(
+            &before.json,
+            &json,
+            sent.as_ref(),
+            (asked.manager.as_str(), place.subresource.as_str()),
+            &now,
+        )
+    };
+    put(&mut json["metadata"], "managedFields", managed.as_ref());
     if dry_run {
         return Ok(Answer::Json(200, asked.form.shape(&json)));
     }

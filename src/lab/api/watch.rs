@@ -95,14 +95,13 @@ impl Events {
 
     /// Tells what is there.
     fn begin(&mut self, store: &Store, mark: bool) {
-        let there: Vec<Bytes> = store
-            .objects(self.kind, None)
-            .filter(|object| self.filter.takes(object))
-            .map(|object| line("ADDED", &self.form.shape(&object.json)))
-            .collect();
-        self.waiting.extend(there);
+        for object in store.objects(self.kind, None).filter(|object| self.filter.takes(object)) {
+            self.waiting.push_back(line("ADDED", &self.form.shape(&object.json)));
+            self.form = self.form.headless();
+        }
         if mark {
-            self.waiting.push_back(self.marked(true));
+            let mark = self.marked(true);
+            self.waiting.push_back(mark);
         }
     }
 
@@ -115,14 +114,16 @@ impl Events {
     }
 
     /// Says up to where the watch has come.
-    fn marked(&self, first: bool) -> Bytes {
+    fn marked(&mut self, first: bool) -> Bytes {
         let mut metadata = json!({"resourceVersion": self.version.to_string()});
         if first {
             metadata["annotations"] = json!({INITIAL_END: "true"});
         }
         let kind = &KINDS[self.kind];
         let object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
-        line("BOOKMARK", &self.form.shape(&object))
+        let line = line("BOOKMARK", &self.form.shape(&object));
+        self.form = self.form.headless();
+        line
     }
 
     /// Takes up what changed since it was last told.
@@ -135,25 +136,31 @@ impl Events {
                 self.over = true;
                 return;
             };
-            let lines: Vec<Bytes> = changes.filter_map(|change| self.event(change)).collect();
-            self.waiting.extend(lines);
+            let mut form = self.form.at(world.wall());
+            for change in changes {
+                if let Some(line) = self.event(change, form) {
+                    self.waiting.push_back(line);
+                    form = form.headless();
+                }
+            }
+            self.form = form;
             self.version = self.version.max(world.store.version());
         });
     }
 
     /// What a change is to this watch: to one that selects, an object begins and ends at the edge of its selection.
-    fn event(&self, change: &Change) -> Option<Bytes> {
+    fn event(&self, change: &Change, form: Form) -> Option<Bytes> {
         let takes = |object: &Object| self.filter.takes(object);
         let before = change.before.as_deref().filter(|object| takes(object));
         let after = change.after.as_deref().filter(|object| takes(object));
         match (before, after) {
             (None, None) => None,
-            (None, Some(after)) => Some(line("ADDED", &self.form.shape(&after.json))),
-            (Some(_), Some(after)) => Some(line("MODIFIED", &self.form.shape(&after.json))),
+            (None, Some(after)) => Some(line("ADDED", &form.shape(&after.json))),
+            (Some(_), Some(after)) => Some(line("MODIFIED", &form.shape(&after.json))),
             (Some(before), None) => {
-                let mut last = self.form.shape(&before.json);
+                let mut last = before.json.clone();
                 last["metadata"]["resourceVersion"] = change.version.to_string().into();
-                Some(line("DELETED", &last))
+                Some(line("DELETED", &form.shape(&last)))
             }
         }
     }
@@ -184,7 +191,8 @@ impl Events {
                 changed = self.told.changed() => self.over = changed.is_err(),
                 () = sleep_until(self.end) => self.over = true,
                 () = timer => {
-                    self.waiting.push_back(self.marked(false));
+                    let mark = self.marked(false);
+                    self.waiting.push_back(mark);
                     self.plan_bookmark();
                 }
             }

@@ -1,54 +1,141 @@
 //! Garbage collection: what was owned goes when its last owner is gone.
 //!
-//! Only in the background: an owner that waits for its dependents, or that lets go of them, is the API server's affair.
+//! An owner that is deleted in the foreground waits until what it owns, and would block it, is gone; one that is to leave orphans waits
+//! until they have let go of it. Both are held by a finalizer meanwhile.
 
 use serde_json::Value;
 
 use super::Controller;
-use super::objects::delete;
+use super::objects::{delete_holding, finalize, set_list};
 use crate::lab::store::{Change, KINDS, Object, ObjectKey, Store, named};
 use crate::lab::world::World;
+
+/// On an owner that waits for what it owns.
+const FOREGROUND: &str = "foregroundDeletion";
+/// On an owner that is to leave orphans.
+const ORPHAN: &str = "orphan";
 
 pub(super) fn observe(world: &mut World, change: &Change) {
     match (&change.before, &change.after) {
         (Some(gone), None) => {
-            let orphans: Vec<_> = world.store.dependents(gone.uid()).iter().map(|orphan| place(orphan)).collect();
-            for key in orphans {
-                world.notice(Controller::Collector, key);
+            for orphan in world.store.dependents(gone.uid()) {
+                world.notice(Controller::Collector, place(&orphan));
             }
+            notice_waiting_owners(world, gone);
         }
         (before, Some(now)) => {
-            let same = before.as_ref().is_some_and(|before| owners(before) == owners(now));
-            if !same && owners(now).iter().any(|owner| !lives(&world.store, now, owner)) {
+            if now.is_leaving() && (has(now, FOREGROUND) || has(now, ORPHAN)) {
                 world.notice(Controller::Collector, place(now));
+            }
+            let same = before.as_ref().is_some_and(|before| owners(before) == owners(now));
+            if same {
+                return;
+            }
+            if owners(now).iter().any(|owner| life(&world.store, now, owner) != Life::Solid) {
+                world.notice(Controller::Collector, place(now));
+            }
+            if let Some(before) = before {
+                notice_waiting_owners(world, before);
             }
         }
         (None, None) => {}
     }
 }
 
+/// Lets owners look again that wait for this one of theirs.
+fn notice_waiting_owners(world: &mut World, object: &Object) {
+    for owner in owners(object) {
+        if life(&world.store, object, owner) == Life::Waiting
+            && let Some((kind, key)) = owner_of(object, owner)
+        {
+            world.notice(Controller::Collector, numbered(kind, &key));
+        }
+    }
+}
+
 pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
     let Some((kind, name)) = key.name.split_once('/') else { return };
     let (Ok(kind), key) = (kind.parse(), ObjectKey::new(key.namespace.clone(), name)) else { return };
-    let Some(object) = world.store.object(kind, &key).filter(|object| !object.is_leaving()).cloned() else { return };
-    let all = owners(&object);
-    let alive: Vec<Value> = all.iter().filter(|owner| lives(&world.store, &object, owner)).cloned().collect();
-    if alive.len() == all.len() {
+    let Some(object) = world.store.object(kind, &key).cloned() else { return };
+    if !object.is_leaving() {
+        collect(world, &object);
+    } else if has(&object, ORPHAN) {
+        for dependent in world.store.dependents(object.uid()) {
+            disown(world, &dependent, |owner| owner["uid"] != object.uid());
+        }
+        release(world, &object, ORPHAN);
+    } else if has(&object, FOREGROUND) {
+        let dependents = world.store.dependents(object.uid());
+        for dependent in dependents.iter().filter(|dependent| !dependent.is_leaving()) {
+            world.notice(Controller::Collector, place(dependent));
+        }
+        let blocks = |owner: &Value| owner["uid"] == object.uid() && owner["blockOwnerDeletion"] == true;
+        if !dependents.iter().any(|dependent| owners(dependent).iter().any(blocks)) {
+            release(world, &object, FOREGROUND);
+        }
+    }
+}
+
+/// Deletes an object whose owners are gone or going, or has it forget those of several that are.
+fn collect(world: &mut World, object: &Object) {
+    let lives: Vec<Life> = owners(object).iter().map(|owner| life(&world.store, object, owner)).collect();
+    if lives.iter().all(|life| *life == Life::Solid) {
         return;
     }
-    if alive.is_empty() {
-        delete(world, kind, &key, None);
+    if lives.contains(&Life::Solid) {
+        let alive: Vec<Value> = owners(object)
+            .iter()
+            .zip(lives)
+            .filter(|(_, life)| *life == Life::Solid)
+            .map(|(owner, _)| owner.clone())
+            .collect();
+        disown(world, object, |owner| alive.contains(owner));
         return;
     }
+    let mut held_by = finalizers(object).to_vec();
+    // What owns something itself goes as its owner does: not before that.
+    let deep = lives.contains(&Life::Waiting) && !world.store.dependents(object.uid()).is_empty();
+    if deep && !has(object, FOREGROUND) {
+        held_by.retain(|finalizer| finalizer != ORPHAN);
+        held_by.push(FOREGROUND.into());
+    }
+    delete_holding(world, object.kind, &object.key, None, Some(&held_by));
+}
+
+/// Leaves an object those owners that are kept.
+fn disown(world: &mut World, object: &Object, keep: impl Fn(&Value) -> bool) {
     let mut json = object.json.clone();
-    json["metadata"]["ownerReferences"] = alive.into();
+    let kept: Vec<Value> = owners(object).iter().filter(|owner| keep(owner)).cloned().collect();
+    set_list(&mut json["metadata"], "ownerReferences", kept);
     // It was read a moment ago and is still of its kind.
-    drop(world.store.replace(kind, &key, json));
+    drop(world.store.replace(object.kind, &object.key, json));
+}
+
+/// Takes a finalizer off an object, which goes if it was the last.
+fn release(world: &mut World, object: &Object, finalizer: &str) {
+    let mut json = object.json.clone();
+    let rest = finalizers(object).iter().filter(|other| *other != finalizer).cloned().collect();
+    set_list(&mut json["metadata"], "finalizers", rest);
+    drop(world.store.replace(object.kind, &object.key, json));
+    finalize(world, object.kind, &object.key);
+}
+
+fn finalizers(object: &Object) -> &[Value] {
+    let finalizers = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
+    finalizers.map_or(&[], Vec::as_slice)
+}
+
+fn has(object: &Object, finalizer: &str) -> bool {
+    finalizers(object).iter().any(|other| other == finalizer)
 }
 
 /// An object of any kind, as the agenda's key: with its kind's number before its name, which no name contains a slash to confuse.
 fn place(object: &Object) -> ObjectKey {
-    ObjectKey::new(object.key.namespace.clone(), format!("{}/{}", object.kind, object.key.name))
+    numbered(object.kind, &object.key)
+}
+
+fn numbered(kind: usize, key: &ObjectKey) -> ObjectKey {
+    ObjectKey::new(key.namespace.clone(), format!("{kind}/{}", key.name))
 }
 
 fn owners(object: &Object) -> &[Value] {
@@ -56,13 +143,33 @@ fn owners(object: &Object) -> &[Value] {
     owners.map_or(&[], Vec::as_slice)
 }
 
-/// Whether an owner is there. One of a kind that the lab does not keep is taken to be.
-fn lives(store: &Store, object: &Object, owner: &Value) -> bool {
+/// What an owner is to what it owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// It is there.
+    Solid,
+    /// It waits for what it owns to go.
+    Waiting,
+    /// It is gone.
+    Gone,
+}
+
+/// The kind and the key of an owner; `None`: it is of a kind that the lab does not keep.
+fn owner_of(object: &Object, owner: &Value) -> Option<(usize, ObjectKey)> {
     let text = |field: &str| owner.get(field).and_then(Value::as_str).unwrap_or_default();
-    let Some(kind) = named(text("apiVersion"), text("kind")) else { return true };
+    let kind = named(text("apiVersion"), text("kind"))?;
     let namespace = if KINDS[kind].namespaced { object.key.namespace.as_str() } else { "" };
-    let found = store.object(kind, &ObjectKey::new(namespace, text("name")));
-    found.is_some_and(|found| found.uid() == text("uid"))
+    Some((kind, ObjectKey::new(namespace, text("name"))))
+}
+
+/// Whether an owner is there. One of a kind that the lab does not keep is taken to be.
+fn life(store: &Store, object: &Object, owner: &Value) -> Life {
+    let Some((kind, key)) = owner_of(object, owner) else { return Life::Solid };
+    match store.object(kind, &key).filter(|found| owner["uid"] == found.uid()) {
+        None => Life::Gone,
+        Some(found) if found.is_leaving() && has(found, FOREGROUND) => Life::Waiting,
+        Some(_) => Life::Solid,
+    }
 }
 
 #[cfg(test)]
@@ -131,5 +238,60 @@ mod tests {
             lab.read(|world| world.store.object(number_of::<ConfigMap>(), &ObjectKey::new("shop", name)).is_some())
         };
         assert!(!there("late") && there("foreign"));
+    }
+
+    fn owned(name: &str, owner: (&str, &str), blocks: bool) -> Value {
+        let mut map = map(name, &[owner]);
+        map["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = blocks.into();
+        map
+    }
+
+    fn names(lab: &crate::lab::world::Shared) -> Vec<String> {
+        lab.read(|world| {
+            let all = world.store.objects(number_of::<ConfigMap>(), Some("shop"));
+            all.map(|object| object.key.name.clone()).collect()
+        })
+    }
+
+    fn delete_with(lab: &crate::lab::world::Shared, name: &str, finalizer: &str) {
+        let key = ObjectKey::new("shop", name);
+        lab.with(|world| {
+            super::delete_holding(world, number_of::<ConfigMap>(), &key, None, Some(&[finalizer.into()]));
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_deleted_in_the_foreground_goes_after_what_would_block_it() {
+        let lab = lab();
+        let root = create(&lab, map("root", &[]));
+        let child = create(&lab, owned("child", ("root", root.uid()), true));
+        let mut held = owned("grandchild", ("child", child.uid()), true);
+        held["metadata"]["finalizers"] = json!(["example.com/wait"]);
+        create(&lab, held);
+        create(&lab, owned("loose", ("root", root.uid()), false));
+        delete_with(&lab, "root", super::FOREGROUND);
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(names(&lab), ["child", "grandchild", "root"], "each waits for what it owns");
+        let finalizers = |name: &str| {
+            lab.read(|world| world.store.get::<ConfigMap>("shop", name).unwrap().metadata.finalizers.clone())
+        };
+        assert_eq!(finalizers("child").unwrap(), [super::FOREGROUND]);
+        lab.with(|world| world.store.remove(number_of::<ConfigMap>(), &ObjectKey::new("shop", "grandchild")));
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(names(&lab), [""; 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_owner_that_leaves_orphans_goes_once_they_let_go_of_it() {
+        let lab = lab();
+        let root = create(&lab, map("root", &[]));
+        create(&lab, owned("child", ("root", root.uid()), true));
+        delete_with(&lab, "root", super::ORPHAN);
+        assert_eq!(names(&lab), ["child", "root"]);
+        pass(Duration::from_secs(1)).await;
+        assert_eq!(names(&lab), ["child"]);
+        let owners =
+            lab.read(|world| world.store.get::<ConfigMap>("shop", "child").unwrap().metadata.owner_references.clone());
+        assert_eq!(owners.unwrap_or_default(), []);
     }
 }

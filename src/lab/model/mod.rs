@@ -13,6 +13,7 @@ mod deployments;
 mod endpoints;
 mod jobs;
 mod kubelet;
+mod namespaces;
 pub(in crate::lab) mod nodes;
 pub(in crate::lab) mod objects;
 mod replica_sets;
@@ -48,6 +49,8 @@ pub(in crate::lab) enum Controller {
     Endpoints,
     /// Garbage collection of objects whose owners are gone.
     Collector,
+    /// Empties namespaces that leave.
+    Namespaces,
     Scheduler,
     /// Binds claims to volumes, and makes these.
     Volumes,
@@ -83,6 +86,7 @@ pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
     budgets::observe(world, change);
     endpoints::observe(world, change);
     collector::observe(world, change);
+    namespaces::observe(world, change);
     scheduler::observe(world, change);
     volumes::observe(world, change);
     autoscalers::observe(world, change);
@@ -108,6 +112,7 @@ pub(in crate::lab) fn perform(world: &mut World, task: Task) {
         Controller::Budgets => budgets::reconcile(world, &key),
         Controller::Endpoints => endpoints::reconcile(world, &key),
         Controller::Collector => collector::reconcile(world, &key),
+        Controller::Namespaces => namespaces::reconcile(world, &key),
         Controller::Scheduler => scheduler::reconcile(world, &key),
         Controller::Volumes => volumes::reconcile(world, &key),
         Controller::Autoscalers => autoscalers::reconcile(world, &key),

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Preconditions};
 
 use super::*;
+use crate::lab::store::ObjectKey;
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_on_a_node_leaves_within_its_grace() {
@@ -112,7 +113,11 @@ async fn dependents_are_let_go_where_that_is_asked_for() {
     body["metadata"]["ownerReferences"] =
         json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid()}]);
     create(&lab.shared, body);
-    lab.delete(&format!("{MAPS}/owner"), &json!({"propagationPolicy": "Orphan"})).await.unwrap();
+    let leaving = lab.delete(&format!("{MAPS}/owner"), &json!({"propagationPolicy": "Orphan"})).await.unwrap();
+    assert_eq!(leaving["metadata"]["finalizers"], json!(["orphan"]));
+    lab.controllers();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(lab.maps().get_opt("owner").await.unwrap(), None);
     assert_eq!(lab.maps().get("a").await.unwrap().metadata.owner_references.unwrap_or_default(), []);
 }
 
@@ -130,12 +135,51 @@ async fn a_namespace_takes_along_what_is_in_it() {
     let words =
         "configmaps \"b\" is forbidden: unable to create new content in namespace shop because it is being terminated";
     assert_eq!(refused.message, words);
+    lab.controllers();
     tokio::time::sleep(Duration::from_secs(6)).await;
     assert_eq!(lab.maps().get_opt("a").await.unwrap(), None);
-    assert!(namespaces.get_opt("shop").await.unwrap().is_some(), "its pod still leaves");
-    lab.pods().delete("a", &DeleteParams::default().grace_period(0)).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(namespaces.get_opt("shop").await.unwrap().is_none());
     let immortal = lab.delete("/api/v1/namespaces/default", &Value::Null).await.unwrap_err();
     assert_eq!(immortal.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_becomes_of_dependents_is_a_finalizer_until_it_is_done() {
+    let lab = quiet();
+    let finalizers = async |policy: Value| {
+        create(&lab.shared, map("a"));
+        let answer = lab.delete(&format!("{MAPS}/a"), &policy).await.unwrap();
+        lab.shared.with(|world| {
+            world.store.remove(crate::lab::store::number_of::<ConfigMap>(), &ObjectKey::new("shop", "a"))
+        });
+        answer["metadata"]["finalizers"].clone()
+    };
+    assert_eq!(finalizers(json!({"propagationPolicy": "Foreground"})).await, json!(["foregroundDeletion"]));
+    assert_eq!(finalizers(json!({"orphanDependents": true})).await, json!(["orphan"]));
+    assert_eq!(finalizers(json!({"propagationPolicy": "Background"})).await, Value::Null);
+    assert_eq!(finalizers(Value::Null).await, Value::Null);
+    let mut body = map("held");
+    body["metadata"]["finalizers"] = json!(["example.com/x", "orphan"]);
+    create(&lab.shared, body);
+    let held = async |policy: Value| {
+        lab.delete(&format!("{MAPS}/held"), &policy).await.unwrap()["metadata"]["finalizers"].clone()
+    };
+    assert_eq!(held(Value::Null).await, json!(["example.com/x", "orphan"]));
+    assert_eq!(held(json!({"propagationPolicy": "Foreground"})).await, json!(["example.com/x", "foregroundDeletion"]));
+    assert_eq!(held(json!({"propagationPolicy": "Background"})).await, json!(["example.com/x"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jobs_pods_stay_unless_the_deletion_says_otherwise() {
+    let lab = quiet();
+    let job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a", "namespace": "shop"},
+        "spec": {"template": {"spec": {"containers": [{"name": "a", "image": "a"}], "restartPolicy": "Never"}}},
+    });
+    create(&lab.shared, job);
+    let path = "/apis/batch/v1/namespaces/shop/jobs/a";
+    assert_eq!(lab.delete(path, &Value::Null).await.unwrap()["metadata"]["finalizers"], json!(["orphan"]));
+    let gone = lab.delete(path, &json!({"propagationPolicy": "Background"})).await.unwrap();
+    assert_eq!(gone["status"], "Success");
 }

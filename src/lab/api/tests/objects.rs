@@ -83,7 +83,8 @@ async fn methods_and_paths_that_are_not_there_are_told_apart() {
     let wrong = lab.post("/api/v1/pods", &pod("a")).await.unwrap_err();
     let words = "the server does not allow this method on the requested resource";
     assert_eq!((wrong.code, wrong.message.as_str()), (405, words));
-    assert_eq!(lab.get(&format!("{PODS}/a/log")).await.unwrap_err().code, 404);
+    assert_eq!(lab.get(&format!("{PODS}/a/logs")).await.unwrap_err().code, 404);
+    assert_eq!(lab.get(&format!("{PODS}/a/log")).await.unwrap_err().code, 501);
     assert_eq!(lab.get(&format!("{PODS}/a/eviction")).await.unwrap_err().code, 405);
 }
 
@@ -174,7 +175,7 @@ async fn metadata_can_be_had_alone() {
     assert_eq!((all.types.kind.as_str(), all.items.len()), ("PartialObjectMetadataList", 1));
     let table = Request::get(MAPS).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json");
     let table: Value = lab.client.request(table.body(Vec::new()).unwrap()).await.unwrap();
-    assert_eq!(table["kind"], "ConfigMapList");
+    assert_eq!(table["kind"], "Table");
     let binary = Request::get(MAPS).header("accept", "application/vnd.kubernetes.protobuf").body(Vec::new()).unwrap();
     let refused = lab.client.request::<Value>(binary).await.unwrap_err();
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 406));

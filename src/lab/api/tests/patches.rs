@@ -92,12 +92,13 @@ async fn what_is_not_modelled_says_so() {
     let lab = quiet();
     create(&lab.shared, map("a"));
     let path = format!("{MAPS}/a?fieldManager=me");
-    let refused = lab.send(Method::PATCH, &path, "application/apply-patch+yaml", &map("a")).await.unwrap_err();
+    let refused = lab.send(Method::PATCH, &path, "application/apply-patch+cbor", &map("a")).await.unwrap_err();
     assert_eq!((refused.code, refused.reason.as_str()), (415, "UnsupportedMediaType"));
-    assert!(refused.message.contains("server-side apply"), "{}", refused.message);
+    assert!(refused.message.contains("the lab applies"), "{}", refused.message);
     assert_eq!(lab.send(Method::PATCH, &path, "text/plain", &json!({})).await.unwrap_err().code, 415);
     let protobuf = "application/vnd.kubernetes.protobuf";
-    assert_eq!(lab.send(Method::POST, MAPS, protobuf, &map("b")).await.unwrap_err().code, 415);
+    assert_eq!(lab.send(Method::POST, MAPS, protobuf, &map("b")).await.unwrap_err().code, 400, "it is none");
+    assert_eq!(lab.send(Method::POST, MAPS, "application/cbor", &map("b")).await.unwrap_err().code, 415);
 }
 
 #[tokio::test(start_paused = true)]

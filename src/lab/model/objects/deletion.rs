@@ -27,34 +27,52 @@ pub(in crate::lab) enum Deleted {
 
 /// Deletes an object; what it owns is left to garbage collection. `grace` in seconds counts for pods only: `None` is the pod's own.
 pub(in crate::lab) fn delete(world: &mut World, kind: usize, key: &ObjectKey, grace: Option<i64>) -> Deleted {
+    delete_holding(world, kind, key, grace, None)
+}
+
+/// The same where the deletion also says which finalizers the object has from then on.
+pub(in crate::lab) fn delete_holding(
+    world: &mut World,
+    kind: usize,
+    key: &ObjectKey,
+    grace: Option<i64>,
+    finalizers: Option<&[Value]>,
+) -> Deleted {
     let Some(object) = world.store.object(kind, key).cloned() else { return Deleted::NotFound };
     if let Some(pod) = object.typed::<Pod>() {
-        return delete_pod(world, &object, &pod, grace);
+        return delete_pod(world, &object, &pod, grace, finalizers);
     }
-    if !is_held(&world.store, &object) {
+    if !is_held(&world.store, &object, finalizers) {
         return world.store.remove(kind, key).map_or(Deleted::NotFound, Deleted::Gone);
     }
     let now = world.time();
-    Deleted::Leaving(if object.is_leaving() { object } else { mark(&mut world.store, &object, &now, 0) })
+    let until = if object.is_leaving() { None } else { Some((&now, 0)) };
+    Deleted::Leaving(mark(&mut world.store, &object, until, finalizers))
 }
 
 /// Takes an object away that was asked to leave, once nothing holds it any more; of a pod also its kubelet must have let it go.
 pub(in crate::lab) fn finalize(world: &mut World, kind: usize, key: &ObjectKey) {
     let Some(object) = world.store.object(kind, key) else { return };
     let grace = object.json.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
-    if object.is_leaving() && grace == 0 && !is_held(&world.store, object) {
+    if object.is_leaving() && grace == 0 && !is_held(&world.store, object, None) {
         world.store.remove(kind, key);
     }
 }
 
-fn delete_pod(world: &mut World, object: &Arc<Object>, pod: &Pod, grace: Option<i64>) -> Deleted {
+fn delete_pod(
+    world: &mut World,
+    object: &Arc<Object>,
+    pod: &Pod,
+    grace: Option<i64>,
+    finalizers: Option<&[Value]>,
+) -> Deleted {
     let object = match deadline(pod, grace, world.time().0) {
-        Asked::Before => return Deleted::Leaving(Arc::clone(object)),
-        Asked::Now(deadline, seconds) => mark(&mut world.store, object, &Time(deadline), seconds),
-        Asked::Over => Arc::clone(object),
+        Asked::Before => return Deleted::Leaving(mark(&mut world.store, object, None, finalizers)),
+        Asked::Now(deadline, seconds) => mark(&mut world.store, object, Some((&Time(deadline), seconds)), finalizers),
+        Asked::Over => mark(&mut world.store, object, None, finalizers),
     };
     let seconds = object.json.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
-    if seconds.is_some_and(|seconds| seconds > 0) || is_held(&world.store, &object) {
+    if seconds.is_some_and(|seconds| seconds > 0) || is_held(&world.store, &object, None) {
         return Deleted::Leaving(object);
     }
     world.store.remove(object.kind, &object.key).map_or(Deleted::NotFound, Deleted::Gone)
@@ -92,26 +110,44 @@ fn deadline(pod: &Pod, grace: Option<i64>, now: Timestamp) -> Asked {
     Asked::Now(after(now, seconds), seconds)
 }
 
-/// Writes down that an object is to leave.
-fn mark(store: &mut Store, object: &Arc<Object>, until: &Time, seconds: i64) -> Arc<Object> {
+/// Writes down that an object is to leave, after so many seconds at a time, and what holds it until then.
+fn mark(
+    store: &mut Store,
+    object: &Arc<Object>,
+    until: Option<(&Time, i64)>,
+    finalizers: Option<&[Value]>,
+) -> Arc<Object> {
     let mut json = object.json.clone();
-    json["metadata"]["deletionTimestamp"] = serde_json::to_value(until).unwrap_or_default();
-    json["metadata"]["deletionGracePeriodSeconds"] = seconds.into();
-    if object.kind == number_of::<Namespace>() {
-        if !json["status"].is_object() {
-            json["status"] = json!({});
+    if let Some(finalizers) = finalizers {
+        set_list(&mut json["metadata"], "finalizers", finalizers.to_vec());
+    }
+    if let Some((until, seconds)) = until {
+        json["metadata"]["deletionTimestamp"] = serde_json::to_value(until).unwrap_or_default();
+        json["metadata"]["deletionGracePeriodSeconds"] = seconds.into();
+        if object.kind == number_of::<Namespace>() {
+            if !json["status"].is_object() {
+                json["status"] = json!({});
+            }
+            json["status"]["phase"] = "Terminating".into();
         }
-        json["status"]["phase"] = "Terminating".into();
     }
     store.replace(object.kind, &object.key, json).unwrap_or_else(|_| Arc::clone(object))
 }
 
-/// Whether finalizers keep an object, or, of a namespace, what is in it.
-fn is_held(store: &Store, object: &Object) -> bool {
-    let finalizers = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
+/// Sets a list of an object; an empty one is not written.
+pub(in crate::lab) fn set_list(object: &mut Value, field: &str, list: Vec<Value>) {
+    match object {
+        Value::Object(fields) if list.is_empty() => drop(fields.remove(field)),
+        object => object[field] = list.into(),
+    }
+}
+
+/// Whether finalizers keep an object, its own or those that it is to have, or, of a namespace, what is in it.
+fn is_held(store: &Store, object: &Object, finalizers: Option<&[Value]>) -> bool {
+    let own = object.json.pointer("/metadata/finalizers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let inside = || {
         let mut kinds = KINDS.iter().enumerate().filter(|(_, kind)| kind.namespaced);
         kinds.any(|(number, _)| store.objects(number, Some(&object.key.name)).next().is_some())
     };
-    finalizers.is_some_and(|all| !all.is_empty()) || (object.kind == number_of::<Namespace>() && inside())
+    !finalizers.unwrap_or(own).is_empty() || (object.kind == number_of::<Namespace>() && inside())
 }
