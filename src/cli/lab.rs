@@ -1,8 +1,10 @@
 //! `lab serve`: the embedded cluster on real sockets, in real time.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use tokio::net::TcpListener;
 
 use super::World;
@@ -66,8 +68,8 @@ impl Serve {
             Ok(listener) => listener,
             Err(e) => return term.refused(&format!("can't listen on port {}: {e}", self.aws_port), None),
         };
-        let at = match listener.local_addr() {
-            Ok(at) => at,
+        let (at, cloud_at) = match listener.local_addr().and_then(|at| Ok((at, aws.local_addr()?))) {
+            Ok(both) => both,
             Err(e) => return term.errored(&e.to_string()),
         };
         if let Err(e) = write_file(&self.kubeconfig_out, &Lab::kubeconfig(at)) {
@@ -75,7 +77,6 @@ impl Serve {
             return term.refused(&text, Some("name another place with `--kubeconfig-out`"));
         }
         let site = Site { groups: self.furniture.groups, ..Site::default() };
-        let aws_endpoint = aws.local_addr();
         let sets = format!("AWS_REGION={} AWS_ACCESS_KEY_ID=lab AWS_SECRET_ACCESS_KEY=lab", site.region);
         let lab = self.furniture.lab(self.seed, (world.wall)(), Some(site));
         for (name, text) in &manifests {
@@ -83,14 +84,16 @@ impl Serve {
                 return term.usage(&format!("{name}: {e}"), None);
             }
         }
-        term.say(&format!("the lab's API listens on http://{at}, in real time; Ctrl-C ends it and forgets everything"));
-        term.say(&format!("  export KUBECONFIG={}", self.kubeconfig_out.display()));
-        if let Ok(at) = aws_endpoint {
-            term.say(&format!("  export AWS_ENDPOINT_URL=http://{at} {sets}"));
-        }
         let mut signals = signals::listen();
+        let json = term.wants_json();
+        self.tell(at, (cloud_at, &sets), term);
         let told = |listening: crate::lab::Listening| {
-            term.say(&format!("  {:28} http://{}/", listening.service, listening.at));
+            let (service, at) = (listening.service, listening.at);
+            if json {
+                term.say(&json!({"service": service, "listens": at.to_string()}).to_string());
+            } else {
+                term.say(&format!("  {service:28} http://{at}/"));
+            }
         };
         tokio::select! {
             () = lab.serve(listener, told) => {}
@@ -98,6 +101,20 @@ impl Serve {
             _ = signals.recv() => {}
         }
         Exit::Passed
+    }
+}
+
+impl Serve {
+    /// Says where it listens. In JSON one line each, for whoever waits for it; the first says that the API answers.
+    fn tell(&self, at: SocketAddr, (cloud, sets): (SocketAddr, &str), term: &Terminal) {
+        let kubeconfig = self.kubeconfig_out.display().to_string();
+        if term.wants_json() {
+            let line = json!({"api": format!("http://{at}"), "kubeconfig": kubeconfig, "aws": format!("http://{cloud}")});
+            return term.say(&line.to_string());
+        }
+        term.say(&format!("the lab's API listens on http://{at}, in real time; Ctrl-C ends it and forgets everything"));
+        term.say(&format!("  export KUBECONFIG={kubeconfig}"));
+        term.say(&format!("  export AWS_ENDPOINT_URL=http://{cloud} {sets}"));
     }
 }
 

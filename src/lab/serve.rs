@@ -2,6 +2,8 @@
 //!
 //! A Service `10.96.a.b` listens at `127.96.a.b`. A connection goes to one pod, as kube-proxy would choose it when it is opened. What this
 //! machine's kernel has accepted can't be refused any more: where nobody is behind the Service, the connection is reset instead.
+//!
+//! The API's port is an HTTP proxy too, for those Services alone: programs that go by `http_proxy` reach them by their names.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -56,7 +58,7 @@ impl Lab {
     pub async fn serve(&self, api: TcpListener, mut tell: impl FnMut(Listening)) {
         let server = Server::new(self.shared.clone());
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve_api(api, server));
+        tasks.spawn(serve_api(api, server, self.shared.clone()));
         let mut changes = self.shared.read(|world| world.store.told());
         let mut bound: BTreeMap<SocketAddr, String> = BTreeMap::new();
         loop {
@@ -134,13 +136,20 @@ where
     }
 }
 
-async fn serve_api(listener: TcpListener, server: Server) {
+async fn serve_api(listener: TcpListener, server: Server, shared: Shared) {
     let serve = |tcp: TcpStream| {
-        let server = server.clone();
+        let (server, shared) = (server.clone(), shared.clone());
         async move {
             let answer = service_fn(move |request: Request<Incoming>| {
-                let server = server.clone();
-                answer_api(server, request)
+                let (server, shared) = (server.clone(), shared.clone());
+                async move {
+                    // Only to a proxy a request names its host in its first line.
+                    let named = Some(request.uri().clone()).filter(|uri| uri.authority().is_some());
+                    match named {
+                        Some(uri) => Ok(proxied(&shared, &uri).await),
+                        None => answer_api(server, request).await,
+                    }
+                }
             });
             // A client that goes away in the middle of an answer is none of our business.
             drop(http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(tcp), answer).await);
@@ -155,6 +164,35 @@ async fn answer_api(server: Server, request: Request<Incoming>) -> Result<Respon
     let body = body.map_err(|e| io::Error::other(e.to_string()))?.to_bytes();
     let answer = server.oneshot(Request::from_parts(parts, Body::from(body))).await;
     answer.map_err(|e| io::Error::other(e.to_string()))
+}
+
+/// Asks a Service by its name, over a connection of its own.
+async fn proxied(shared: &Shared, uri: &http::Uri) -> Response<Body> {
+    let host = uri.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let host = host.strip_suffix(".cluster.local").unwrap_or(&host);
+    let wanted = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+    let all = shared.read(services);
+    let found = all.into_iter().find(|(address, name)| *name == wanted || address.to_string() == wanted);
+    let Some((address, _)) = found else {
+        return failed(http::StatusCode::NOT_FOUND, &format!("the lab has no Service {wanted}"));
+    };
+    match shared.act(|world| dial(world, address)) {
+        Dialled::Open { life, .. } => match answer_of(shared, life).await {
+            Some(response) => response.map(Body::from),
+            None => failed(http::StatusCode::BAD_GATEWAY, "the connection was closed"),
+        },
+        Dialled::Silent { .. } => {
+            sleep(SILENCE).await;
+            failed(http::StatusCode::GATEWAY_TIMEOUT, "nothing answered")
+        }
+        Dialled::Failed { .. } => failed(http::StatusCode::BAD_GATEWAY, "the connection was refused"),
+    }
+}
+
+fn failed(status: http::StatusCode, why: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(format!("{why}\n").into_bytes()));
+    *response.status_mut() = status;
+    response
 }
 
 async fn serve_service(listener: TcpListener, service: SocketAddr, shared: Shared) {
@@ -181,42 +219,53 @@ async fn serve_process(tcp: TcpStream, shared: Shared, life: u64) {
     let here = shared.clone();
     let answer = service_fn(move |_: Request<Incoming>| {
         let shared = shared.clone();
-        async move {
-            let Some(process) = shared.read(|world| world.kubelets.life(life).cloned()) else {
-                return std::future::pending().await;
-            };
-            let served = shared.act(|world| network::serve(world, life, Instant::now()));
-            let takes = match served {
-                Served::After(takes) => takes,
-                Served::Turned(network::Full::Status) => Duration::ZERO,
-                Served::Turned(network::Full::Reset) => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
-            };
-            sleep(takes).await;
-            if process.hangs.is_some_and(|at| at <= Instant::now()) {
-                return std::future::pending().await;
-            }
-            let body = Bytes::from(format!("{}/{}\n", process.pod.namespace, process.pod.name));
-            let mut response = Response::new(Full::new(body));
-            let status = if matches!(served, Served::Turned(_)) { 503 } else { process.status };
-            if let Ok(status) = http::StatusCode::from_u16(status) {
-                *response.status_mut() = status;
-            }
-            Ok::<_, io::Error>(response)
-        }
+        async move { answer_of_living(&shared, life).await.map(|answer| answer.map(Full::new)) }
     });
-    let gone = async {
-        loop {
-            let ended = here.read(|world| world.kubelets.life(life).map(|process| process.ended));
-            match ended {
-                // Of a machine without power nothing comes any more, not even the end of a connection.
-                Some(Some((_, true))) => sleep(SILENCE).await,
-                Some(None) => sleep(LOOK).await,
-                Some(Some((_, false))) | None => return,
-            }
-        }
-    };
     tokio::select! {
         _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(tcp), answer) => {}
-        () = gone => {}
+        () = gone(&here, life) => {}
+    }
+}
+
+/// What a process answers to one request. `None`: it was gone before that, or resets the connection.
+async fn answer_of(shared: &Shared, life: u64) -> Option<Response<Bytes>> {
+    tokio::select! {
+        response = answer_of_living(shared, life) => response.ok(),
+        () = gone(shared, life) => None,
+    }
+}
+
+/// The same for as long as it takes: a process that hangs or is gone never answers.
+async fn answer_of_living(shared: &Shared, life: u64) -> io::Result<Response<Bytes>> {
+    let Some(process) = shared.read(|world| world.kubelets.life(life).cloned()) else {
+        return std::future::pending().await;
+    };
+    let served = shared.act(|world| network::serve(world, life, Instant::now()));
+    let (takes, status) = match served {
+        Served::After(takes) => (takes, process.status),
+        Served::Turned(network::Full::Status) => (Duration::ZERO, 503),
+        Served::Turned(network::Full::Reset) => return Err(io::ErrorKind::ConnectionReset.into()),
+    };
+    sleep(takes).await;
+    if process.hangs.is_some_and(|at| at <= Instant::now()) {
+        return std::future::pending().await;
+    }
+    let mut response = Response::new(Bytes::from(format!("{}/{}\n", process.pod.namespace, process.pod.name)));
+    if let Ok(status) = http::StatusCode::from_u16(status) {
+        *response.status_mut() = status;
+    }
+    Ok(response)
+}
+
+/// Waits until what ends with a process is seen at the other end of a connection.
+async fn gone(shared: &Shared, life: u64) {
+    loop {
+        let ended = shared.read(|world| world.kubelets.life(life).map(|process| process.ended));
+        match ended {
+            // Of a machine without power nothing comes any more, not even the end of a connection.
+            Some(Some((_, true))) => sleep(SILENCE).await,
+            Some(None) => sleep(LOOK).await,
+            Some(Some((_, false))) | None => return,
+        }
     }
 }
