@@ -103,8 +103,8 @@ fn message(name: &str, bytes: &[u8], depth: usize) -> Option<Map<String, Value>>
             entry(&mut object, field, &wire, depth)?;
             continue;
         }
-        let Some(value) = value(field.of, &wire, depth)? else { continue };
-        match value {
+        match value(field.of, &wire, depth)? {
+            Value::Null => {}
             Value::Object(inner) if field.name.is_empty() => object.extend(inner),
             value if field.list => {
                 if let Value::Array(all) = object.entry(field.name).or_insert_with(|| Value::Array(Vec::new())) {
@@ -121,7 +121,8 @@ fn message(name: &str, bytes: &[u8], depth: usize) -> Option<Map<String, Value>>
 /// An entry of a map: a message of its key and its value.
 fn entry(object: &mut Map<String, Value>, field: Field, wire: &Wire<'_>, depth: usize) -> Option<()> {
     let Wire::Bytes(bytes) = wire else { return None };
-    let (mut key, mut of, mut reader) = (String::new(), None, Reader(bytes));
+    let (mut key, mut reader) = (String::new(), Reader(bytes));
+    let mut of = if matches!(field.of, "s" | "b") { Value::from("") } else { Value::Null };
     while !reader.0.is_empty() {
         match reader.field()? {
             (1, Wire::Bytes(bytes)) => key = String::from_utf8(bytes.to_vec()).ok()?,
@@ -129,37 +130,35 @@ fn entry(object: &mut Map<String, Value>, field: Field, wire: &Wire<'_>, depth: 
             _ => {}
         }
     }
-    let empty = || if matches!(field.of, "s" | "b") { Value::from("") } else { Value::Null };
-    object.entry(field.name).or_insert_with(|| Value::Object(Map::new()))[key] = of.unwrap_or_else(empty);
+    object.entry(field.name).or_insert_with(|| Value::Object(Map::new()))[key] = of;
     Some(())
 }
 
-/// What stands in a field. `Some(None)`: nothing. `None`: it can't be read.
-fn value(of: &str, wire: &Wire<'_>, depth: usize) -> Option<Option<Value>> {
-    let value = match (of, wire) {
+/// What stands in a field; null: nothing. `None`: it can't be read.
+fn value(of: &str, wire: &Wire<'_>, depth: usize) -> Option<Value> {
+    Some(match (of, wire) {
         ("i", Wire::Number(number)) => Value::from(number.cast_signed()),
         ("t", Wire::Number(number)) => Value::Bool(*number != 0),
         ("d", Wire::Number(bits)) => Value::from(f64::from_bits(*bits)),
         ("s", Wire::Bytes(bytes)) => Value::from(std::str::from_utf8(bytes).ok()?),
         ("b", Wire::Bytes(bytes)) => Value::from(STANDARD.encode(bytes)),
-        ("meta.Time", Wire::Bytes(bytes)) => return time(bytes, 0),
-        ("meta.MicroTime", Wire::Bytes(bytes)) => return time(bytes, 6),
+        ("meta.Time", Wire::Bytes(bytes)) => time(bytes, false)?,
+        ("meta.MicroTime", Wire::Bytes(bytes)) => time(bytes, true)?,
         ("resource.Quantity", Wire::Bytes(bytes)) => {
             Value::from(std::str::from_utf8(Reader(bytes).find(1).unwrap_or(b"0")).ok()?)
         }
         ("intstr.IntOrString", Wire::Bytes(bytes)) => int_or_string(bytes)?,
         ("runtime.RawExtension" | "meta.FieldsV1", Wire::Bytes(bytes)) => match Reader(bytes).find(1) {
             Some(raw) => serde_json::from_slice(raw).ok()?,
-            None => return Some(None),
+            None => Value::Null,
         },
         (name, Wire::Bytes(bytes)) => Value::Object(message(name, bytes, depth.checked_sub(1)?)?),
         _ => return None,
-    };
-    Some(Some(value))
+    })
 }
 
-/// A time of the API; an empty one is none.
-fn time(bytes: &[u8], digits: i16) -> Option<Option<Value>> {
+/// A time of the API, in seconds or finer; an empty one is none.
+fn time(bytes: &[u8], fine: bool) -> Option<Value> {
     let (mut seconds, mut nanos, mut reader) = (None, 0, Reader(bytes));
     while !reader.0.is_empty() {
         match reader.field()? {
@@ -168,10 +167,9 @@ fn time(bytes: &[u8], digits: i16) -> Option<Option<Value>> {
             _ => {}
         }
     }
-    let Some(seconds) = seconds else { return Some(None) };
+    let Some(seconds) = seconds else { return Some(Value::Null) };
     let time = Timestamp::new(seconds, nanos).ok()?;
-    let text = if digits == 0 { format!("{time:.0}") } else { format!("{time:.6}") };
-    Some(Some(Value::from(text)))
+    Some(Value::from(if fine { format!("{time:.6}") } else { format!("{time:.0}") }))
 }
 
 fn int_or_string(bytes: &[u8]) -> Option<Value> {
