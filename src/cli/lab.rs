@@ -106,10 +106,11 @@ impl Serve {
 
 impl Serve {
     /// Says where it listens. In JSON one line each, for whoever waits for it; the first says that the API answers.
-    fn tell(&self, at: SocketAddr, (cloud, sets): (SocketAddr, &str), term: &Terminal) {
+    fn tell(&self, at: SocketAddr, (cloud, sets): (SocketAddr, &str), term: &mut Terminal) {
         let kubeconfig = self.kubeconfig_out.display().to_string();
         if term.wants_json() {
-            let line = json!({"api": format!("http://{at}"), "kubeconfig": kubeconfig, "aws": format!("http://{cloud}")});
+            let line =
+                json!({"api": format!("http://{at}"), "kubeconfig": kubeconfig, "aws": format!("http://{cloud}")});
             return term.say(&line.to_string());
         }
         term.say(&format!("the lab's API listens on http://{at}, in real time; Ctrl-C ends it and forgets everything"));

@@ -161,8 +161,8 @@ fn conflict(conflicts: &[(Owner, Set)]) -> Refused {
         format!("Apply failed with 1 conflict: conflict with {}: {field}", owner.shown())
     } else {
         let each = conflicts.iter().map(|(owner, fields)| {
-            let fields: String = fields.iter().map(|path| format!("\n- {}", shown(path))).collect();
-            format!("conflicts with {}:{fields}", owner.shown())
+            let fields: Vec<_> = fields.iter().map(|path| shown(path)).collect();
+            format!("conflicts with {}:\n- {}", owner.shown(), fields.join("\n- "))
         });
         format!("Apply failed with {count} conflicts: {}", each.collect::<Vec<_>>().join("\n"))
     };

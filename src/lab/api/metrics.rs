@@ -6,14 +6,11 @@ use crate::lab::world::World;
 
 /// All metrics.
 pub(super) fn all(world: &World) -> String {
-    let objects: String = KINDS
-        .iter()
-        .enumerate()
-        .map(|(number, kind)| {
-            let count = world.store.objects(number, None).count();
-            format!("apiserver_storage_objects{{resource=\"{}\"}} {count}\n", kind.resource())
-        })
-        .collect();
+    let counted = KINDS.iter().enumerate().map(|(number, kind)| {
+        let count = world.store.objects(number, None).count();
+        format!("apiserver_storage_objects{{resource=\"{}\"}} {count}\n", kind.resource())
+    });
+    let objects = counted.collect::<Vec<_>>().concat();
     format!(
         "# HELP apiserver_storage_objects Number of stored objects at the time of last check split by kind.\n\
          # TYPE apiserver_storage_objects gauge\n{objects}\

@@ -278,7 +278,8 @@ fn host_name(endpoint: &Endpoint, address: IpAddr, pod_names: bool) -> String {
 /// The names of an address: a Service's, or an endpoint's of every Service that has it.
 fn pointers(world: &World, options: &Kubernetes, name: &str) -> Result<Vec<String>, NameError> {
     let address = address_of(name).ok_or(NameError)?;
-    let domain = options.zones.iter().find(|zone| zone.strip_suffix(".arpa").is_none()).map_or("cluster.local", String::as_str);
+    let domain =
+        options.zones.iter().find(|zone| zone.strip_suffix(".arpa").is_none()).map_or("cluster.local", String::as_str);
     let written = address.to_string();
     let has = |service: &Service| {
         service.spec.as_ref().is_some_and(|spec| {

@@ -192,28 +192,29 @@ async fn losing_a_replica_under_load_shows_in_the_latency() {
             })
         });
     };
+    // Beyond the service itself; the look-ups and the way there are in it.
     let wait = async || {
         let (transport, mut waited) = (transport(&lab, StreamKind::Fresh), Duration::ZERO);
         for _ in 0..3000 {
             let exchange = send(&transport).await;
             assert_eq!(class(&exchange), None);
-            let way = Duration::from_micros(200 + 3 * 150);
-            waited += (exchange.done - exchange.sent).saturating_sub(Duration::from_millis(10) + way);
+            waited += (exchange.done - exchange.sent).saturating_sub(Duration::from_millis(10));
             pass(Duration::from_millis(37)).await;
         }
         waited.as_secs_f64() / 3000.0
     };
-    assert!(wait().await < 0.000_01, "nobody else asks");
+    let way = wait().await;
+    assert!(way < 0.003, "nobody else asks: {way}");
     annotate("150/s");
     pass(2 * S).await;
-    let three = wait().await;
+    let three = wait().await - way;
     lab.with(|world| {
         world.store.update::<k8s_openapi::api::apps::v1::Deployment>("shop", "web", |web| {
             web.spec.as_mut().unwrap().replicas = Some(2);
         })
     });
     pass(5 * S).await;
-    let two = wait().await;
+    let two = wait().await - way;
     // ρ is 0.5, and then 0.75: ρ·S / 2(1−ρ). What the probe itself asks adds a little.
     assert!((three / 0.005 - 1.0).abs() < 0.2, "{three}");
     assert!((two / 0.015 - 1.0).abs() < 0.2, "{two}");
@@ -237,7 +238,7 @@ async fn a_full_queue_turns_requests_away_as_its_pod_says() {
         });
         pass(2 * S).await;
         let mut turned = 0;
-        for _ in 0..400 {
+        for number in 0..400 {
             match class(&send(&transport(&lab, StreamKind::Fresh)).await) {
                 None => {}
                 Some(class) => {
@@ -245,7 +246,8 @@ async fn a_full_queue_turns_requests_away_as_its_pod_says() {
                     turned += 1;
                 }
             }
-            pass(Duration::from_millis(23)).await;
+            // Services take 10 ms each: whoever came in step with them would see the same moment again and again.
+            pass(Duration::from_millis(17 + number * 7 % 13)).await;
         }
         // Five times more comes than can be served: four of five find no room.
         assert!((280..=360).contains(&turned), "{turned}");

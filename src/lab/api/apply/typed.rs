@@ -32,10 +32,9 @@ impl Of {
 
     fn field(field: Field) -> Self {
         match (field.list, field.map, field.merged) {
-            (_, _, Merged::Whole) => Self::Leaf,
+            (_, _, Merged::Whole) | (true, _, Merged::Plainly) => Self::Leaf,
             (true, _, Merged::By(keys)) => Self::List(field.of, keys),
             (true, _, Merged::Set) => Self::Words,
-            (true, _, Merged::Plainly) => Self::Leaf,
             (false, true, _) => Self::Map(field.of),
             (false, false, _) => Self::named(field.of),
         }

@@ -12,9 +12,9 @@ pub(super) fn columns(kind: &Kind) -> Value {
 /// A column: before its name `*` stands for one that only `-o wide` shows, and `#`, `?` and `@` for cells that are numbers, flags and dates.
 fn column(written: &str) -> Value {
     let (wide, rest) = written.strip_prefix('*').map_or((false, written), |rest| (true, rest));
-    let types = [('#', "integer"), ('?', "boolean"), ('@', "date")];
-    let typed = types.iter().find_map(|(mark, type_)| Some((rest.strip_prefix(*mark)?, *type_)));
-    let (name, type_) = typed.unwrap_or((rest, "string"));
+    let marks = [('#', "integer"), ('?', "boolean"), ('@', "date")];
+    let found = marks.iter().find_map(|(mark, type_)| Some((rest.strip_prefix(*mark)?, *type_)));
+    let (name, type_) = found.unwrap_or((rest, "string"));
     let format = if name == "Name" { "name" } else { "" };
     json!({"name": name, "type": type_, "format": format, "description": "", "priority": i32::from(wide)})
 }
