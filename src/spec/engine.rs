@@ -41,27 +41,12 @@ pub(super) fn places(root: &Node) -> Vec<Place> {
 /// The probes of an experiment that an engine can't measure as they are written.
 #[must_use]
 pub fn unfit(experiment: &Experiment, engine: EngineKind) -> Vec<Unfit> {
-    let of = match engine {
-        EngineKind::Native => return Vec::new(),
-        EngineKind::Reqwest => of_reqwest,
-        EngineKind::Lab => of_lab,
-    };
-    experiment.spec.probes.iter().enumerate().filter_map(|(number, probe)| of(number, probe)).collect()
-}
-
-fn of_lab(number: usize, Probe { name, protocol, .. }: &Probe) -> Option<Unfit> {
-    let what = match protocol {
-        Protocol::Http(Http { version: HttpVersion::Two, .. }) => "HTTP/2",
-        Protocol::Grpc(_) => "gRPC",
-        Protocol::Dns(_) => "DNS",
-        Protocol::Http(_) | Protocol::Tcp(_) => return None,
-    };
-    Some(Unfit {
-        probe: number,
-        message: format!("the lab models HTTP/1.1 and TCP; probe `{name}` is {what}"),
-        hint: "rehearse with an HTTP probe of the same Service".to_owned(),
-        of_connection: false,
-    })
+    match engine {
+        EngineKind::Native | EngineKind::Lab => Vec::new(),
+        EngineKind::Reqwest => {
+            experiment.spec.probes.iter().enumerate().filter_map(|(number, probe)| of_reqwest(number, probe)).collect()
+        }
+    }
 }
 
 fn of_reqwest(number: usize, Probe { name, protocol, .. }: &Probe) -> Option<Unfit> {
