@@ -59,6 +59,8 @@ pub(super) struct Book {
     marks: Vec<Mark>,
     endpoints: Endpoints,
     steps: BTreeMap<String, Injections>,
+    /// What was last taken out of service, by its name: a watch may tell before the call that did it is answered.
+    out: BTreeMap<String, (Nanos, String)>,
     blind: BTreeMap<String, Micros>,
     hlog: Option<HlogWriter<File>>,
 }
@@ -89,6 +91,7 @@ impl Book {
             marks: Vec::new(),
             endpoints: Endpoints::default(),
             steps: BTreeMap::new(),
+            out: BTreeMap::new(),
             blind: BTreeMap::new(),
             hlog,
         }
@@ -275,6 +278,10 @@ impl Book {
                 let bites = nanos(if answered - sent > A_CALL { *sent } else { *answered });
                 injections.injected = Some(injections.injected.map_or(bites, |first| first.min(bites)));
                 injections.targets.push(target.name.clone());
+                let before = self.out.get(&target.name).filter(|(seen, _)| *seen >= nanos(*sent));
+                if let (None, Some((seen, how))) = (&injections.detected, before) {
+                    injections.detected = Some(((*seen).max(bites), how.clone()));
+                }
             }
             What::Healed { step, healed: true, .. } => {
                 let injections = self.steps.entry(step.clone()).or_default();
@@ -321,6 +328,7 @@ impl Book {
     /// The cluster takes a target out of service: its endpoint is no longer ready, or the pod is NotReady.
     fn detect(&mut self, at: Micros, what: &What) {
         let Some((name, how)) = marks::out_of_service(what) else { return };
+        self.out.insert(name.to_owned(), (nanos(at), how.clone()));
         for injections in self.steps.values_mut() {
             if injections.detected.is_none()
                 && injections.injected.is_some()

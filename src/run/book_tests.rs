@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::probe::{Ask, Class, Counts, Outcome, Steps, TcpAsk};
-use crate::record::{Target, Verdict};
+use crate::record::{Change, Target, Verdict};
 use crate::scalar::EngineKind;
 
 const S: Nanos = 1_000_000_000;
@@ -124,33 +124,61 @@ fn too_many_endpoints_are_said_once() {
     assert_eq!(turn(2), []);
 }
 
+fn injected(step: &str, kind: &str, sent: Micros, answered: Micros) -> What {
+    let target = Target {
+        kind: kind.to_owned(),
+        namespace: String::new(),
+        name: "n1".to_owned(),
+        uid: "u".to_owned(),
+        node: None,
+        zone: None,
+        owner: None,
+        instance: None,
+    };
+    What::Injected {
+        step: step.to_owned(),
+        fault: "f".to_owned(),
+        target,
+        outcome: Injection::Injected,
+        sent,
+        answered,
+        detail: String::new(),
+        expected: true,
+    }
+}
+
 #[test]
 fn an_injection_that_waits_bites_from_its_beginning() {
     let mut book = book();
     let mut bites = |step: &str, sent, answered| {
-        let target = Target {
-            kind: "node".to_owned(),
-            namespace: String::new(),
-            name: "n1".to_owned(),
-            uid: "u".to_owned(),
-            node: None,
-            zone: None,
-            owner: None,
-            instance: None,
-        };
-        let what = What::Injected {
-            step: step.to_owned(),
-            fault: "f".to_owned(),
-            target,
-            outcome: Injection::Injected,
-            sent,
-            answered,
-            detail: String::new(),
-            expected: true,
-        };
-        book.deed(answered, &what);
+        book.deed(answered, &injected(step, "node", sent, answered));
         book.steps[step].injected
     };
     assert_eq!(bites("call", seconds(5), seconds(5) + 4_000), Some(5_004_000_000));
     assert_eq!(bites("drain", seconds(5), seconds(65)), Some(5_000_000_000));
+}
+
+#[test]
+fn what_a_watch_tells_before_the_call_is_answered_is_detected_with_the_answer() {
+    let gone = |book: &mut Book, at| {
+        let what = What::Object {
+            change: Change::Deleted,
+            kind: "pod".to_owned(),
+            namespace: String::new(),
+            name: "n1".to_owned(),
+            detail: String::new(),
+            state: BTreeMap::new(),
+        };
+        book.seen(Seen::Object(at, Box::new(what)));
+    };
+    let detected = |seen: &[Micros]| {
+        let mut book = book();
+        let (sent, answered) = (seconds(5), seconds(5) + 4_000);
+        seen.iter().filter(|at| **at < answered).for_each(|at| gone(&mut book, *at));
+        book.deed(answered, &injected("kill", "pod", sent, answered));
+        seen.iter().filter(|at| **at >= answered).for_each(|at| gone(&mut book, *at));
+        book.steps["kill"].detected.as_ref().map(|(at, _)| micros(*at))
+    };
+    assert_eq!(detected(&[seconds(5) + 3_000, seconds(6)]), Some(seconds(5) + 4_000));
+    assert_eq!(detected(&[seconds(4), seconds(6)]), Some(seconds(6)), "what was before the call is not its doing");
 }
