@@ -13,7 +13,7 @@ from machine import Failed
 from processes import end
 
 # The bed's shape and its controller manager's, which the lab is told.
-SHAPE = ("--nodes", "6", "--zones", "3", "--node-monitor-grace-period", "8s")
+SHAPE = ("--nodes", "6", "--zones", "3", "--groups", "per-zone", "--node-monitor-grace-period", "8s")
 NAMESPACE, STATE = "fidelity", "fidelity-state"
 # A run ends by itself long before.
 LONGEST = 900
