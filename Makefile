@@ -39,8 +39,9 @@ demo-cluster: build ## Run experiments/pod-kill.yaml on a demo app in the test b
 	@.ci/demo-cluster "$(BED)" "$(SQUALL)"
 
 .PHONY: simulate
-simulate: needs-build ## Let the runner die in each of its calls, and in foul weather with SEEDS=10000 seeds, on the embedded cluster
-	SQUALL_SEEDS=$(or $(SEEDS),10000) cargo test --locked --test simulation -- --nocapture
+simulate: needs-build ## Let the runner die in each of its calls, and in foul weather with SEEDS=10000 seeds, on the embedded cluster; write docs/simulation.md
+	SQUALL_SEEDS=$(or $(SEEDS),10000) SQUALL_SIMULATION_PAGE=docs/simulation.md \
+		cargo test --locked --release --test simulation -- --nocapture
 
 .PHONY: test
 test: unit e2e ## All tests: unit, tree, documents, then the cluster tests on the test bed
@@ -105,6 +106,11 @@ fidelity: build ## Run the scenarios of tests/fidelity on the lab and on the tes
 fidelity-lab: build ## The same, holding the lab as it is now to what the bed was measured to do: needs no bed
 	@.ci/need python3
 	@tests/fidelity/fidelity.sh "$(BED)" "$(SQUALL)" --lab
+
+.PHONY: bench-lab
+bench-lab: release ## Time rehearsals on the embedded cluster, and write docs/benchmarks.md
+	@.ci/need python3 flock=util-linux
+	@benches/lab/bench-lab.sh "$(CARGO_TARGET_DIR)/release/squall"
 
 .PHONY: build
 build: needs-build ## Build the squall binary (development profile)

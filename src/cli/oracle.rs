@@ -15,7 +15,7 @@ use crate::lab::oracle::{GRAIN, Truth};
 use crate::lab::{Lab, Shape};
 use crate::plan::{self, Options, Source};
 use crate::probe::StreamKind;
-use crate::record::{Injection, Micros, Outage};
+use crate::record::{Injection, Micros, Outage, volatile};
 use crate::report::Report;
 use crate::run::{self, Request};
 use crate::scalar::EngineKind;
@@ -122,6 +122,7 @@ spec:
             cluster,
             predicted: None,
             reports: reports.path().to_owned(),
+            disk: volatile(),
             run: run::run_id(wall, "oracle", self.seed),
             engine: EngineKind::Lab,
             instrument: lab.instrument(),

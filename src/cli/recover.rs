@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{Global, World};
 use crate::cluster::{Cluster, Wanted};
-use crate::record::{Exit, IN_CLUSTER, What};
+use crate::record::{Exit, IN_CLUSTER, What, durable};
 use crate::run::guard::runner_died;
 use crate::run::recover::{Found, Leftover, RecoverError, Recovered, Recovery, find, scan};
 use crate::run::state::StateStore;
@@ -238,6 +238,7 @@ impl Recover {
             cluster: &cluster,
             store: &store,
             reports: &self.reports,
+            disk: durable(),
             holder: match &self.run {
                 Some(run) if self.guard => run::holder(run, &world.by),
                 _ => format!("recover {} {}", world.by, std::process::id()),

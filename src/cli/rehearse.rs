@@ -14,9 +14,10 @@ use super::twin::Ground;
 use super::{Global, Sets, World};
 use crate::lab::{Groups, Lab, Shape, Site};
 use crate::plan::Source;
-use crate::record::Exit;
+use crate::record::{Exit, volatile};
 use crate::report::{self, Report};
-use crate::run::{self, Request, signals};
+use crate::run::signals::Aside;
+use crate::run::{self, Request};
 use crate::scalar::{Duration, EngineKind, Selector};
 use crate::spec::{Aws, Experiment, Loaded};
 use crate::term::{Rehearsed, Terminal};
@@ -122,10 +123,12 @@ impl Rehearse {
             Err(exit) => return exit,
         };
         let term = Rc::new(RefCell::new(term));
+        let signals = Aside::begin();
         let (mut exit, mut reports) = (Exit::Passed, Vec::new());
         for (source, loaded) in jobs {
             let (ground, manifests) = (ground.as_ref(), &manifests);
-            let rehearsal = Rehearsal { verb: self, source, loaded, manifests, ground, global, world };
+            let rehearsal =
+                Rehearsal { verb: self, source, loaded, manifests, ground, global, world, signals: &signals };
             let local = LocalSet::new();
             let (ended, mut told) = local.run_until(rehearsal.all(&term)).await;
             exit = exit.worse(ended);
@@ -232,6 +235,7 @@ struct Rehearsal<'a> {
     ground: Option<&'a Ground>,
     global: &'a Global,
     world: &'a World,
+    signals: &'a Aside,
 }
 
 impl Rehearsal<'_> {
@@ -305,13 +309,14 @@ impl Rehearsal<'_> {
             cluster,
             predicted: None,
             reports: self.verb.reports.clone(),
+            disk: volatile(),
             run,
             engine: EngineKind::Lab,
             instrument: lab.instrument(),
             guard: None,
             by: self.world.by.clone(),
             wall,
-            signals: signals::listen(),
+            signals: self.signals.listen(),
             refresh: Box::new(|_, _| Ok(())),
         };
         if shown { carry_out(request, term).await } else { quietly(request, term).await }

@@ -12,7 +12,7 @@ use super::{Global, Sets, World};
 use crate::cluster::{Cluster, ConnectError};
 use crate::plan::{Plan, Source, drift};
 use crate::probe::ThisMachine;
-use crate::record::{Exit, IN_CLUSTER, Predicted};
+use crate::record::{Exit, IN_CLUSTER, Predicted, durable};
 use crate::report::{self, Report};
 use crate::run::{self, Request, signals};
 use crate::scalar::{EngineKind, Selector};
@@ -227,6 +227,7 @@ impl RunVerb {
             cluster: cluster.clone(),
             predicted: job.predicted,
             reports: self.reports.clone(),
+            disk: durable(),
             run,
             engine: self.engine.into(),
             instrument: Rc::new(ThisMachine),

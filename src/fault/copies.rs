@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::contract::{Acting, FaultError, Permission};
-use super::held::{Found, NOTE, NOTE_POINTER, current, failed_test};
+use super::held::{Found, NOTE, NOTE_POINTER, current};
 use super::kube::{PAGE, retried, write};
 use crate::cluster::status_of;
 use crate::record::Target;
@@ -146,8 +146,8 @@ async fn take_off(
     let kind = "application/json-patch+json";
     match retried(|| write::<Value>(cx.cluster, http::Method::PATCH, &set_path, false, kind, &patch)).await {
         Ok(_) => copies.taken = true,
-        // Gone, or without our note by now.
-        Err(e) if failed_test(&e) || status_of(&e).is_some_and(|status| status.code == 404) => {}
+        // Gone, or without our note by now. A conflict says neither: our note may still be there, and the undo tries again.
+        Err(e) if status_of(&e).is_some_and(|status| matches!(status.code, 404 | 422)) => {}
         Err(e) if is_forbidden(&e) => {
             copies.kept = Some(format!("a copy of our undo note stays on replicaset/{name}"));
         }

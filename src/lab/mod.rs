@@ -38,7 +38,7 @@ pub use self::serve::Listening;
 pub use self::settled::Unsettled;
 pub use self::shape::Shape;
 pub use self::twin::{Assumption, Loaded, Missing, Origin, Pseudonyms, Scope, Twin, TwinError, needed};
-pub use self::weather::{Death, Watched, Weather};
+pub use self::weather::{Death, Deed, Expired, Watched, Weather};
 
 use std::rc::Rc;
 use std::sync::Arc;

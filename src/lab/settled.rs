@@ -38,13 +38,13 @@ impl Lab {
         loop {
             let mut waiting = self.shared.read(waiting);
             if began.elapsed() >= TOLERANCE {
-                waiting.retain(|line| !self.tolerated.contains(name_in(line)));
+                waiting.retain(|waiting| !self.tolerated.contains(name_in(&waiting.line)));
             }
             if waiting.is_empty() {
                 break;
             }
             if Instant::now() >= deadline {
-                return Err(Unsettled(waiting));
+                return Err(Unsettled(self.shared.read(|world| reasons(world, waiting))));
             }
             sleep(LOOK).await;
         }
@@ -55,35 +55,47 @@ impl Lab {
 
 /// The workloads that are not all there, by their names: `deployment/web in shop`.
 pub(in crate::lab) fn waiting_in(world: &World) -> Vec<String> {
-    waiting(world).iter().map(|line| name_in(line).to_owned()).collect()
+    waiting(world).iter().map(|waiting| name_in(&waiting.line).to_owned()).collect()
 }
 
 fn name_in(line: &str) -> &str {
     line.split_once(" has ").map_or(line, |(name, _)| name)
 }
 
-/// Workloads that are not all there, with the reason of the first pod that says one.
-fn waiting(world: &World) -> Vec<String> {
+/// A workload that is not all there, or what can't be read.
+struct Waiting {
+    /// The namespace of its pods, and what their names begin with; `None`: it has none.
+    pods: Option<(String, String)>,
+    line: String,
+}
+
+/// What each of them waits for: the reason of its first pod that says one. To look for it costs a look at all pods.
+fn reasons(world: &World, waiting: Vec<Waiting>) -> Vec<String> {
+    let told = waiting.into_iter().map(|Waiting { pods, mut line }| {
+        if let Some(why) = pods.and_then(|(namespace, prefix)| reason(world, &namespace, &prefix)) {
+            write!(line, ": {why}").unwrap_or_default();
+        }
+        line
+    });
+    told.collect()
+}
+
+/// Workloads that are not all there.
+fn waiting(world: &World) -> Vec<Waiting> {
     let (mut found, mut misread) = (Vec::new(), Vec::new());
     let mut look = |kind: &str, namespace: &str, name: &str, current: bool, wanted: i32, available: i32| {
         if current && available >= wanted {
             return;
         }
-        let mut line = format!("{kind}/{name} in {namespace} has {available} of {wanted} replicas available");
-        if let Some(why) = reason(world, namespace, &format!("{name}-")) {
-            write!(line, ": {why}").unwrap_or_default();
-        }
-        found.push(line);
+        let line = format!("{kind}/{name} in {namespace} has {available} of {wanted} replicas available");
+        found.push(Waiting { pods: Some((namespace.to_owned(), format!("{name}-"))), line });
     };
     let services: Vec<_> = world.store.list::<Service>(None).collect();
     for service in services {
         if let Err(why) = load_of(&service) {
             let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
-            misread.push(format!(
-                "service/{} in {}: {why}",
-                name.as_deref().unwrap_or_default(),
-                namespace.as_deref().unwrap_or_default()
-            ));
+            let (name, namespace) = (name.as_deref().unwrap_or_default(), namespace.as_deref().unwrap_or_default());
+            misread.push(Waiting { pods: None, line: format!("service/{name} in {namespace}: {why}") });
         }
     }
     for object in world.store.list::<Deployment>(None) {

@@ -84,7 +84,7 @@ impl Engine {
         let (engine, outlet) = Self::wire();
         let transport = move |probe, stream| Some(transport(probe, stream));
         let maker = Maker { probes: probes.to_vec(), plan, transport };
-        (engine, outlet.run(maker, usize::MAX, Pacer::Tokio).boxed_local())
+        (engine, outlet.run(maker, usize::MAX, Pacer::tokio()).boxed_local())
     }
 
     fn wire() -> (Self, Outlet) {

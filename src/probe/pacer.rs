@@ -3,12 +3,14 @@
 //! Tokio's own timer counts in milliseconds: too coarse for a loop whose lateness is a result. On Linux the pacer waits on a
 //! `timerfd`, which wakes within tens of microseconds; elsewhere, and on a paused clock, it takes tokio's timer.
 
-use tokio::time::{Instant, sleep_until};
+use std::pin::Pin;
+
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Wakes the loop.
 pub(crate) enum Pacer {
-    /// Tokio's timer: the only one that a paused clock moves.
-    Tokio,
+    /// Tokio's timer: the only one that a paused clock moves. Armed again only for another instant, which is most of its cost.
+    Tokio(Pin<Box<Sleep>>),
     /// The kernel's.
     #[cfg(target_os = "linux")]
     Kernel(kernel::Timer),
@@ -21,7 +23,12 @@ impl Pacer {
         if let Ok(timer) = kernel::Timer::new() {
             return Self::Kernel(timer);
         }
-        Self::Tokio
+        Self::tokio()
+    }
+
+    /// Tokio's timer.
+    pub(crate) fn tokio() -> Self {
+        Self::Tokio(Box::pin(sleep_until(Instant::now())))
     }
 
     /// Returns at `at`; it may return earlier, but not before an instant that was asked for in an earlier call and not reached.
@@ -29,7 +36,12 @@ impl Pacer {
     /// Dropping the future is free: that earlier instant stays armed, which saves a system call each time the loop turns.
     pub(crate) async fn until(&mut self, at: Instant) {
         match self {
-            Self::Tokio => sleep_until(at).await,
+            Self::Tokio(timer) => {
+                if timer.deadline() != at {
+                    timer.as_mut().reset(at);
+                }
+                timer.as_mut().await;
+            }
             #[cfg(target_os = "linux")]
             Self::Kernel(timer) => {
                 if timer.until(at).await.is_err() {

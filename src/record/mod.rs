@@ -2,6 +2,7 @@
 
 mod availability;
 mod cluster;
+mod disk;
 mod displaced;
 mod event;
 mod exit;
@@ -13,6 +14,7 @@ mod summary;
 
 pub use availability::*;
 pub use cluster::{AwsId, ClusterId, IN_CLUSTER};
+pub use disk::{Disk, Open, Sink, durable, volatile};
 pub use displaced::{Displaced, Foretold, Replaced, Stranded};
 pub use event::*;
 pub use exit::Exit;

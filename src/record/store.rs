@@ -1,28 +1,36 @@
 //! The directory of a run record, and the one writer of its events.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::disk::{Disk, Open, Sink, durable};
 use super::{Event, Micros, What};
 
 /// `reports/<run-id>/`: where each file of a record lies.
 #[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl RunDir {
     /// The directory of a run below `reports`. Nothing is created.
     #[must_use]
     pub fn of(reports: &Path, run: &str) -> Self {
-        Self { path: reports.join(run) }
+        Self::at(reports.join(run))
     }
 
     /// An existing directory.
     #[must_use]
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self { path: path.into(), disk: durable() }
+    }
+
+    /// The same, whose files are written to this disk.
+    #[must_use]
+    pub fn on(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
     }
 
     /// The directory.
@@ -63,10 +71,28 @@ impl RunDir {
     /// When the directory can't be written.
     pub fn write(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = self.file(&format!(".{name}.part"));
-        let mut file = File::create(&temporary)?;
+        let mut file = self.disk.open(&temporary, Open::Anew)?;
         file.write_all(content)?;
-        file.sync_data()?;
+        file.sync()?;
         std::fs::rename(temporary, self.file(name))
+    }
+
+    /// Opens a file of the record for writing.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be opened.
+    pub fn open(&self, name: &str, how: Open) -> io::Result<Box<dyn Sink>> {
+        self.disk.open(&self.file(name), how)
+    }
+
+    /// Makes the names of its files outlive a power cut.
+    ///
+    /// # Errors
+    ///
+    /// When the disk refuses.
+    pub fn sync(&self) -> io::Result<()> {
+        self.disk.sync_folder(&self.path)
     }
 }
 
@@ -119,7 +145,7 @@ type Listener = Box<dyn FnMut(&Event)>;
 pub struct Recorder {
     clock: Clock,
     next: u64,
-    file: Option<File>,
+    file: Option<Box<dyn Sink>>,
     failure: Option<String>,
     listeners: Vec<Listener>,
     kept: Vec<Event>,
@@ -133,7 +159,7 @@ impl Recorder {
     /// When the directory or the file can't be created.
     pub fn create(dir: &RunDir, clock: Clock) -> io::Result<Self> {
         std::fs::create_dir_all(dir.path())?;
-        let file = OpenOptions::new().create_new(true).append(true).open(dir.file("events.jsonl"))?;
+        let file = dir.open("events.jsonl", Open::New)?;
         Ok(Self { clock, next: 0, file: Some(file), failure: None, listeners: Vec::new(), kept: Vec::new() })
     }
 

@@ -1,7 +1,6 @@
 //! What a run has measured and seen so far, and what it makes of it. No clock, no cluster: everything comes in as data.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::time::Duration;
 
 use super::marks;
@@ -15,7 +14,7 @@ use crate::measure::{
     availability, compare, judge, judge_phase, summary,
 };
 use crate::probe::{Batch, Nanos, ProbeConfig, Sample, StreamKind, StreamSummary};
-use crate::record::{Availability, Injection, Judgement, Life, Micros, Phase, Summary, What};
+use crate::record::{Availability, Injection, Judgement, Life, Micros, Phase, Sink, Summary, What};
 use crate::spec::{Experiment, Hypothesis};
 
 /// An injection that takes longer is more than a call: it waits for something, and bites meanwhile.
@@ -62,7 +61,7 @@ pub(super) struct Book {
     /// What was last taken out of service, by its name: a watch may tell before the call that did it is answered.
     out: BTreeMap<String, (Nanos, String)>,
     blind: BTreeMap<String, Micros>,
-    hlog: Option<HlogWriter<File>>,
+    hlog: Option<HlogWriter<Box<dyn Sink>>>,
 }
 
 /// The largest instant that is never reached.
@@ -70,7 +69,7 @@ const NEVER: Nanos = Nanos::MAX;
 
 impl Book {
     /// An empty book for an experiment's probes.
-    pub(super) fn new(experiment: &Experiment, hlog: Option<HlogWriter<File>>) -> Self {
+    pub(super) fn new(experiment: &Experiment, hlog: Option<HlogWriter<Box<dyn Sink>>>) -> Self {
         let tracks =
             experiment.spec.steady_state.iter().enumerate().filter_map(|(index, hypothesis)| match hypothesis {
                 Hypothesis::Object { object, tolerance, .. } => {

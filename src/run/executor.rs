@@ -209,14 +209,18 @@ impl Stage {
             .collect();
         let mut log = self.undoer.log.lock().await;
         log.append(self.undoer.clock.wall(self.undoer.clock.now()), records).map_err(|e| e.to_string())?;
-        if let Err(e) = self.undoer.store.write(&self.undoer.run, log.text()).await {
+        let entries = log.acts().len();
+        drop(log);
+        if let Err(e) = self.undoer.copy(entries).await {
             // Nothing was injected, and this log must not say otherwise later.
             let why = e.to_string();
-            let none = acts.iter().map(|act| Record::NotInjected { act: act.id, why: why.clone() }).collect();
-            log.append(self.undoer.clock.wall(self.undoer.clock.now()), none).map_err(|e| e.to_string())?;
+            let mut log = self.undoer.log.lock().await;
+            for act in acts {
+                let none = Record::NotInjected { act: act.id, why: why.clone() };
+                log.note(self.undoer.clock.wall(self.undoer.clock.now()), none).map_err(|e| e.to_string())?;
+            }
             return Err(why);
         }
-        drop(log);
         for act in acts {
             self.undoer.tell(What::Prepared { step: work.step.name.to_string(), target: act.target.clone() });
         }

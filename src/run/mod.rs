@@ -37,10 +37,11 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::FuturesUnordered;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 
 use self::book::Book;
 use self::dispatcher::{Dispatcher, Inputs, Outputs};
@@ -50,14 +51,14 @@ use self::lease::{LeaseError, Place};
 use self::roster::Roster;
 use self::state::StateStore;
 use self::undo::Undoer;
-use self::undo_log::{Record, UndoLog};
+use self::undo_log::{Noted, Record, UNDO_LOG, UndoLog};
 use self::verdict::{Concluded, conclude};
 use self::watching::Wanted;
 use crate::cluster::Cluster;
 use crate::measure::HlogWriter;
 use crate::plan::{Allowance, Plan, PlannedStep, UNDO_BUDGET, reach};
 use crate::probe::{Instrument, ProbeConfig};
-use crate::record::{Clock, Event, Exit, FORMAT, Predicted, Recorder, RunDir, RunVerdict, What};
+use crate::record::{Clock, Disk, Event, Exit, FORMAT, Open, Predicted, Recorder, RunDir, RunVerdict, What};
 use crate::scalar::EngineKind;
 use crate::spec::{Experiment, Hypothesis};
 
@@ -73,6 +74,8 @@ pub struct Request {
     pub predicted: Option<Predicted>,
     /// Reports folder.
     pub reports: PathBuf,
+    /// Where the run record is written: what outlives a power cut, or what need not.
+    pub disk: Arc<dyn Disk>,
     /// Run id; see [`run_id`].
     pub run: String,
     /// What sends the probes' requests.
@@ -130,13 +133,13 @@ pub fn holder(run: &str, by: &str) -> String {
 ///
 /// When the run record can't be created: nothing was touched.
 pub async fn run(request: Request, listener: impl FnMut(&Event) + 'static) -> std::io::Result<Ended> {
-    let dir = RunDir::of(&request.reports, &request.run);
+    let dir = RunDir::of(&request.reports, &request.run).on(Arc::clone(&request.disk));
     let clock = Clock::start(request.wall);
     let mut recorder = Recorder::create(&dir, clock)?;
     request.plan.write(&dir.file("plan.json")).map_err(std::io::Error::other)?;
     request.cluster.leash().shorten();
     request.cluster.commands().forget();
-    let calls = File::create(dir.file("calls.jsonl"))?;
+    let calls = dir.open("calls.jsonl", Open::Anew)?;
     let ledger = request.cluster.ledger().clone();
     ledger.write_to(calls, move |instant| clock.at(instant));
     recorder.listen(listener);
@@ -213,7 +216,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
     if let Some(refused) = left_by_others(&store).await {
         return refused;
     }
-    let hlog = match File::create(dir.file("probes.hlog")).and_then(|file| HlogWriter::begin(file, clock.wall(0))) {
+    let hlog = match dir.open("probes.hlog", Open::Anew).and_then(|file| HlogWriter::begin(file, clock.wall(0))) {
         Ok(hlog) => Some(hlog),
         Err(e) => return Concluded::new(RunVerdict::Refused, format!("can't write probes.hlog: {e}")),
     };
@@ -223,14 +226,7 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
     };
     let guard = guarded(&mut request, dir, recorder);
     let (events, deeds) = mpsc::unbounded_channel();
-    let undoer = Undoer {
-        cluster: request.cluster.clone(),
-        run: request.run.clone(),
-        clock,
-        log: Mutex::new(log),
-        store,
-        events,
-    };
+    let undoer = Undoer::new(request.cluster.clone(), &request.run, clock, log, store, events);
     let_act(&request);
     let (stop, stopped) = watch::channel(false);
     let (confirmed, sure) = watch::channel(true);
@@ -327,9 +323,9 @@ async fn left_by_others(store: &StateStore) -> Option<Concluded> {
 
 /// Makes the undo log, here and in the cluster: without both, nothing is injected.
 async fn open_log(request: &Request, dir: &RunDir, store: &StateStore, clock: Clock) -> Result<UndoLog, String> {
-    let path = dir.file("undo.jsonl");
+    let path = dir.file(UNDO_LOG);
     let failed = |e: std::io::Error| format!("no undo log, no fault: can't write {}: {e}", path.display());
-    let mut log = UndoLog::create(&path, &request.run).map_err(failed)?;
+    let mut log = UndoLog::create(dir, &request.run).map_err(failed)?;
     let opened = Record::Opened {
         experiment: request.plan.experiment.clone(),
         cluster: request.plan.cluster.clone(),
@@ -383,7 +379,7 @@ async fn close(undoer: &Undoer, recorder: &mut Recorder, concluded: &mut Conclud
         return;
     }
     let mut log = undoer.log.lock().await;
-    if let Err(e) = log.append(undoer.clock.wall(undoer.clock.now()), vec![Record::Closed]) {
+    if let Err(e) | Ok(Noted::Elsewhere(e)) = log.note(undoer.clock.wall(undoer.clock.now()), Record::Closed) {
         recorder.record(What::Warning { text: format!("the undo log could not be closed: {e}") });
     }
     if let Err(e) = undoer.store.delete(&undoer.run).await {

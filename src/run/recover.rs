@@ -2,17 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
 
 use super::lease::{self, LeaseError, Place};
 use super::state::{StateError, StateStore};
 use super::undo::Undoer;
-use super::undo_log::{self, Act, ActId, Acts, Record, UndoLog};
+use super::undo_log::{self, Act, ActId, Acts, Noted, Record, UNDO_LOG, UndoLog};
 use crate::cluster::{Cluster, ConnectError, Wanted};
 use crate::fault;
 use crate::plan::{Plan, UNDO_BUDGET, reach_of_undo};
-use crate::record::{Clock, RunDir, What};
+use crate::record::{Clock, Disk, RunDir, What};
 
 /// How far two machines' wall clocks may be apart before one takes the other's run for overdue.
 const SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
@@ -158,7 +159,7 @@ fn local_logs(reports: &Path) -> Result<Vec<(String, String, String)>, RecoverEr
     for entry in entries {
         let entry = entry.map_err(disk(format!("read {}", reports.display())))?;
         let run = entry.file_name().to_string_lossy().into_owned();
-        let path = entry.path().join("undo.jsonl");
+        let path = entry.path().join(UNDO_LOG);
         if !path.is_file() {
             continue;
         }
@@ -237,6 +238,8 @@ pub struct Recovery<'a> {
     pub store: &'a StateStore,
     /// Reports folder.
     pub reports: &'a Path,
+    /// Where it is written.
+    pub disk: Arc<dyn Disk>,
     /// Who recovers, as the lease names a holder: no two that live may have one name. A guard takes its dead runner's, whose lease
     /// then is its own.
     pub holder: String,
@@ -339,10 +342,10 @@ impl Recovery<'_> {
         tell: &mut impl FnMut(String),
     ) -> Result<Recovered, RecoverError> {
         let cluster = self.behind(leftover).await?;
-        let dir = RunDir::of(self.reports, &leftover.run);
-        let path = dir.file("undo.jsonl");
+        let dir = RunDir::of(self.reports, &leftover.run).on(Arc::clone(&self.disk));
+        let path = dir.file(UNDO_LOG);
         let disk = |source| RecoverError::Disk { doing: format!("write {}", path.display()), source };
-        let resume = || UndoLog::resume(&path, &leftover.run, &leftover.text);
+        let resume = || UndoLog::resume(&dir, &leftover.run, &leftover.text);
         let log = match std::fs::create_dir_all(dir.path()).and_then(|()| resume()) {
             // A disk that refuses must not keep a fault in place where the cluster has the log as well.
             Err(e) if leftover.in_cluster => {
@@ -355,14 +358,7 @@ impl Recovery<'_> {
             self.store.create(&leftover.run, log.text()).await?;
         }
         let (events, mut told) = mpsc::unbounded_channel();
-        let undoer = Undoer {
-            cluster,
-            run: leftover.run.clone(),
-            clock,
-            log: Mutex::new(log),
-            store: self.store.clone(),
-            events,
-        };
+        let undoer = Undoer::new(cluster, &leftover.run, clock, log, self.store.clone(), events);
         self.let_run(&dir, tell);
         for act in leftover.acts.pending() {
             for command in fault::undo_commands(&act.fault, &act.note) {
@@ -376,7 +372,9 @@ impl Recovery<'_> {
         let mut log = undoer.log.into_inner();
         let left = log.acts().pending();
         if left.is_empty() {
-            log.append(clock.wall(clock.now()), vec![Record::Closed]).map_err(disk)?;
+            if let Noted::Elsewhere(e) = log.note(clock.wall(clock.now()), Record::Closed).map_err(disk)? {
+                tell(format!("{}: {}; nothing is left all the same", leftover.run, disk(e)));
+            }
             self.store.delete(&leftover.run).await?;
         } else {
             self.store.write(&leftover.run, log.text()).await?;

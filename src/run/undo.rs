@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::{Instant, sleep};
 
-use super::state::StateStore;
-use super::undo_log::{ActId, Record, State, UndoLog};
+use super::state::{StateError, StateStore};
+use super::undo_log::{ActId, Noted, Record, State, UndoLog};
 use crate::cluster::Cluster;
 use crate::fault::{self, Acting, Ending, Undo};
 use crate::record::{Clock, Micros, Target, UndoOutcome, What};
@@ -29,11 +29,26 @@ pub(super) struct Undoer {
     pub log: Mutex<UndoLog>,
     /// The cluster's copy.
     pub store: StateStore,
+    /// How many of the log's entries that copy has; locked while it is written, so that no older text comes after a newer one.
+    pub copied: Mutex<u64>,
     /// Where events go.
     pub events: UnboundedSender<(Micros, What)>,
 }
 
 impl Undoer {
+    /// For a log of which the cluster's copy may lack any entry.
+    pub(super) fn new(
+        cluster: Cluster,
+        run: &str,
+        clock: Clock,
+        log: UndoLog,
+        store: StateStore,
+        events: UnboundedSender<(Micros, What)>,
+    ) -> Self {
+        let (run, log, copied) = (run.to_owned(), Mutex::new(log), Mutex::new(0));
+        Self { cluster, run, clock, log, store, copied, events }
+    }
+
     /// Where a fault acts for this run, whether or not it ends early: an undo goes on then.
     pub(super) fn acting<'a>(&'a self, step: &'a str) -> Acting<'a> {
         let state = self.store.namespace();
@@ -46,17 +61,41 @@ impl Undoer {
         let _closed = self.events.send((self.clock.now(), what));
     }
 
-    /// Writes an outcome. The cluster's copy may lag: an older copy only undoes more than needed, and an undo is harmless then.
+    /// Writes an outcome. Either copy may lag: an older one only undoes more than needed, and an undo is harmless then.
     pub(super) async fn log_outcome(&self, record: Record) {
         let mut log = self.log.lock().await;
-        if let Err(e) = log.append(self.clock.wall(self.clock.now()), vec![record]) {
-            self.tell(What::Warning { text: format!("the undo log on this machine can't be written: {e}") });
+        match log.note(self.clock.wall(self.clock.now()), record) {
+            Ok(Noted::Here) => {}
+            Ok(Noted::Elsewhere(e)) => {
+                let text =
+                    format!("the undo log on this machine can't be written, so only the cluster's copy goes on: {e}");
+                self.tell(What::Warning { text });
+            }
+            Err(e) => self.tell(What::Warning { text: format!("the undo log does not take an outcome: {e}") }),
         }
-        let text = log.text().to_owned();
+        let entries = log.acts().len();
         drop(log);
-        if let Err(e) = self.store.write(&self.run, &text).await {
+        if let Err(e) = self.copy(entries).await {
             self.tell(What::Warning { text: format!("the cluster's copy of the undo log lags behind: {e}") });
         }
+    }
+
+    /// Has the cluster's copy hold at least so many entries. Who waits for another's write may find that it held theirs too.
+    ///
+    /// # Errors
+    ///
+    /// When the API refuses, or does not answer.
+    pub(super) async fn copy(&self, entries: u64) -> Result<(), StateError> {
+        let mut copied = self.copied.lock().await;
+        if *copied >= entries {
+            return Ok(());
+        }
+        let log = self.log.lock().await;
+        let (text, known) = (log.text().to_owned(), log.acts().len());
+        drop(log);
+        self.store.write(&self.run, &text).await?;
+        *copied = known;
+        Ok(())
     }
 
     /// Takes back one act, again and again until it succeeds or the budget is spent. Whether nothing is left.

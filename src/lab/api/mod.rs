@@ -51,6 +51,7 @@ use self::access::Denied;
 use self::path::{Place, Route};
 use self::query::{Form, Query};
 use self::watch::Events;
+pub(in crate::lab) use self::watch::in_pieces;
 use super::model;
 use super::store::Refused;
 use super::world::{Shared, World};

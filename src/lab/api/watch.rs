@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream;
+use futures::{Stream, stream};
 use http::header::CONTENT_TYPE;
 use http::{Request, Response};
 use http_body_util::StreamBody;
@@ -205,15 +205,26 @@ impl Events {
             let line = events.next().await?;
             Some((Ok::<_, BoxError>(Frame::data(line)), events))
         });
-        let response = Response::builder().header(CONTENT_TYPE, "application/json").body(StreamBody::new(lines))?;
-        let mut response = Some(response);
-        let once = tower::service_fn(move |_: Request<Body>| {
-            let response = response.take().ok_or_else(|| BoxError::from("a watch is opened once"));
-            async move { response }
-        });
-        // Only a client makes its own kind of body of one that comes in pieces.
-        Ok(kube::Client::new(once, "default").send(Request::new(Body::empty())).await?)
+        in_pieces(lines).await
     }
+}
+
+/// An answer of JSON whose body comes in pieces.
+///
+/// # Errors
+///
+/// None that is known: it is the client's to say.
+pub(in crate::lab) async fn in_pieces(
+    pieces: impl Stream<Item = Result<Frame<Bytes>, BoxError>> + Send + 'static,
+) -> Result<Response<Body>, BoxError> {
+    let response = Response::builder().header(CONTENT_TYPE, "application/json").body(StreamBody::new(pieces))?;
+    let mut response = Some(response);
+    let once = tower::service_fn(move |_: Request<Body>| {
+        let response = response.take().ok_or_else(|| BoxError::from("a watch is opened once"));
+        async move { response }
+    });
+    // Only a client makes its own kind of body of one that comes in pieces.
+    Ok(kube::Client::new(once, "default").send(Request::new(Body::empty())).await?)
 }
 
 fn line(kind: &str, object: &Value) -> Bytes {

@@ -10,11 +10,12 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::calls::{self, Answer};
 use crate::cluster::Endpoint;
-use crate::lab::weather::{Fate, Sky};
+use crate::lab::weather::{Deed, Fate, Sky};
 use crate::lab::world::Shared;
 
 /// The lab's account as the SDK's clients reach it, in this weather.
@@ -45,13 +46,20 @@ impl Wire {
     async fn send(self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let broken = || ConnectorError::io(Box::new(Error::from(ErrorKind::ConnectionReset)));
         let Some(sky) = &self.sky else { return response(self.carry_out(request).await) };
-        match sky.fate() {
+        let body = request.body().bytes().unwrap_or_default();
+        let deed = Deed {
+            call: calls::named(body),
+            query: String::new(),
+            body: Bytes::copy_from_slice(body),
+            arrived: false,
+        };
+        match sky.fate(deed, false) {
             Fate::Fair { late } => {
                 sleep(late).await;
                 response(self.carry_out(request).await)
             }
             Fate::Refused { status, .. } => {
-                response(calls::bad_weather(request.body().bytes().unwrap_or_default(), status))
+                response(calls::bad_weather(body, status))
             }
             Fate::Unsent => Err(broken()),
             Fate::Lost => {

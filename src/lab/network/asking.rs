@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
+use super::looks::Looks;
 use super::queries::{CLIENT, Delivered, arrive, deliver};
 use super::resolve::{miss_of, worse};
 use super::transport::Way;
@@ -50,6 +51,7 @@ pub(super) struct DnsTransport {
     flow: Rc<Cell<Option<SocketAddr>>>,
     opened: Rc<Cell<bool>>,
     kept: Rc<RefCell<Vec<Kept>>>,
+    looks: Looks,
 }
 
 /// What one query came to.
@@ -61,8 +63,8 @@ enum Told {
 }
 
 impl DnsTransport {
-    pub(super) fn new(shared: Shared, question: Rc<Question>, stream: StreamKind) -> Self {
-        Self { shared, question, stream, flow: Rc::default(), opened: Rc::default(), kept: Rc::default() }
+    pub(super) fn new(shared: Shared, question: Rc<Question>, stream: StreamKind, looks: Looks) -> Self {
+        Self { shared, question, stream, flow: Rc::default(), opened: Rc::default(), kept: Rc::default(), looks }
     }
 
     fn query<'a>(&self, name: &'a str) -> Query<'a> {
@@ -183,7 +185,8 @@ impl DnsTransport {
 
 impl Transport for DnsTransport {
     async fn send(self, slot: Slot) -> Exchange {
-        let mut way = Way::new(slot);
+        self.looks.look().await;
+        let mut way = Way::new(slot, &self.looks);
         way.remote = Some(self.question.server);
         way.step(Step::Dns, Duration::ZERO);
         let mut miss = Class::DnsNxdomain;

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use tokio::time::Instant;
 
 use super::asking::{DnsTransport, Question};
+use super::looks::Looks;
 use super::multiplexed::MultiplexedTransport;
 use super::resolve::{Host, candidates, name_server};
 use super::transport::{Ask, LabTransport};
@@ -49,14 +50,14 @@ impl Transport for Carrier {
 pub(in crate::lab) struct LabInstrument(pub(in crate::lab) Shared);
 
 impl LabInstrument {
-    fn transport(&self, asked: &Asked, stream: StreamKind) -> Carrier {
-        let shared = self.0.clone();
+    fn transport(&self, asked: &Asked, stream: StreamKind, looks: &Looks) -> Carrier {
+        let (shared, looks) = (self.0.clone(), looks.clone());
         match asked {
-            Asked::Plain(ask) => Carrier::Plain(LabTransport::new(shared, Rc::clone(ask), stream)),
+            Asked::Plain(ask) => Carrier::Plain(LabTransport::new(shared, Rc::clone(ask), stream, looks)),
             Asked::Multiplexed(ask, health) => {
-                Carrier::Multiplexed(MultiplexedTransport::new(shared, Rc::clone(ask), *health, stream))
+                Carrier::Multiplexed(MultiplexedTransport::new(shared, Rc::clone(ask), *health, stream, looks))
             }
-            Asked::Dns(question) => Carrier::Dns(DnsTransport::new(shared, Rc::clone(question), stream)),
+            Asked::Dns(question) => Carrier::Dns(DnsTransport::new(shared, Rc::clone(question), stream, looks)),
         }
     }
 
@@ -112,7 +113,7 @@ impl Instrument for LabInstrument {
             let ask = self.prepare(config).map_err(|e| Preflight::not_tried(config, e))?;
             let planned = Instant::now();
             let slot = Slot { number: 0, planned, deadline: planned + config.timeout };
-            let exchange = self.transport(&ask, stream).send(slot).await;
+            let exchange = self.transport(&ask, stream, &Looks::default()).send(slot).await;
             match exchange.answer {
                 Answer::Good => Ok(()),
                 answer => {
@@ -126,8 +127,9 @@ impl Instrument for LabInstrument {
 
     fn start(&self, probes: &[ProbeConfig], plan: Plan) -> Result<Engine, SetupError> {
         let asks = probes.iter().map(|config| self.prepare(config)).collect::<Result<Vec<_>, _>>()?;
-        let lab = self.clone();
-        let (engine, driver) = Engine::inline(probes, plan, move |probe, stream| lab.transport(&asks[probe], stream));
+        let (lab, looks) = (self.clone(), Looks::default());
+        let transport = move |probe: usize, stream| lab.transport(&asks[probe], stream, &looks);
+        let (engine, driver) = Engine::inline(probes, plan, transport);
         tokio::task::spawn_local(driver);
         Ok(engine)
     }

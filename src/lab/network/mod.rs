@@ -6,6 +6,7 @@
 mod asking;
 mod instrument;
 mod load;
+mod looks;
 mod multiplexed;
 mod queries;
 mod resolve;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::load::{self, Full, Served};
+use super::looks::Looks;
 use super::transport::{Ask, NotOpen, UNAVAILABLE, Way, connect, is_cut_off, judge};
 use crate::lab::model::Process;
 use crate::lab::world::{Shared, World};
@@ -50,11 +51,18 @@ pub(super) struct MultiplexedTransport {
     stream: StreamKind,
     pool: Rc<RefCell<Vec<Rc<Connection>>>>,
     turn: Rc<Cell<usize>>,
+    looks: Looks,
 }
 
 impl MultiplexedTransport {
-    pub(super) fn new(shared: Shared, ask: Rc<Ask>, health: Option<HealthState>, stream: StreamKind) -> Self {
-        Self { shared, ask, health, stream, pool: Rc::default(), turn: Rc::default() }
+    pub(super) fn new(
+        shared: Shared,
+        ask: Rc<Ask>,
+        health: Option<HealthState>,
+        stream: StreamKind,
+        looks: Looks,
+    ) -> Self {
+        Self { shared, ask, health, stream, pool: Rc::default(), turn: Rc::default(), looks }
     }
 
     /// How many connections are open.
@@ -206,7 +214,8 @@ fn fate(process: &Process, asked: Instant, way: &Way) -> Fate {
 
 impl Transport for MultiplexedTransport {
     async fn send(self, slot: Slot) -> Exchange {
-        let mut way = Way::new(slot);
+        self.looks.look().await;
+        let mut way = Way::new(slot, &self.looks);
         if let Some(connection) = self.shared.read(|world| self.take_open(world, way.at)) {
             way.reused = true;
             way.remote = Some(connection.remote);

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use super::looks::Looks;
 use super::resolve::Host;
 use super::transport::{Ask, LabTransport};
 use crate::lab::api::defaults;
@@ -46,7 +47,8 @@ async fn shop(replicas: i32, annotations: Value) -> Shared {
 
 fn transport(lab: &Shared, stream: StreamKind) -> LabTransport {
     let host = Host::read("web.shop.svc", |_| false).unwrap();
-    LabTransport::new(lab.clone(), Rc::new(Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) }), stream)
+    let ask = Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) };
+    LabTransport::new(lab.clone(), Rc::new(ask), stream, Looks::default())
 }
 
 async fn send(transport: &LabTransport) -> Exchange {

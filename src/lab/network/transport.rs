@@ -1,7 +1,7 @@
 //! One probe request in the lab: a look-up, a connection through the Service's rules, and the answer of what runs behind them.
 //!
 //! Every instant is computed, none is read from a timer: tokio's paused clock moves in steps of a millisecond, and a request may take less.
-//! What a request meets is what there is at its instant; what ends while it waits is seen when it would have been answered, and dated
+//! What a request meets is what there is at its instant; what ends while it waits is seen once it would have been answered, and dated
 //! when it happened.
 
 use std::cell::{Cell, RefCell};
@@ -9,9 +9,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
 use super::load::{self, Full, Served};
+use super::looks::Looks;
 use super::resolve::Host;
 use crate::lab::model::Process;
 use crate::lab::world::{Shared, World};
@@ -50,6 +51,26 @@ pub(super) struct LabTransport {
     stream: StreamKind,
     idle: Rc<RefCell<Vec<Connection>>>,
     turn: Rc<Cell<usize>>,
+    looks: Looks,
+}
+
+/// What a request needs to know of the process that it is sent to.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    hangs: Option<Instant>,
+    ended: Option<(Instant, bool)>,
+    /// When its node was cut off, if it is.
+    cut_off: Option<Instant>,
+    drains: bool,
+    closes: bool,
+    status: u16,
+}
+
+impl Seen {
+    fn of(world: &World, process: &Process) -> Self {
+        let Process { hangs, ended, drains, closes, status, .. } = *process;
+        Self { hangs, ended, cut_off: cut_off(world, process), drains, closes, status }
+    }
 }
 
 /// What a connection came to.
@@ -69,11 +90,12 @@ pub(super) struct Way {
     steps: Steps,
     pub remote: Option<SocketAddr>,
     pub reused: bool,
+    looks: Looks,
 }
 
 impl Way {
-    pub(super) fn new(slot: Slot) -> Self {
-        Self { slot, at: slot.planned, steps: Steps::default(), remote: None, reused: false }
+    pub(super) fn new(slot: Slot, looks: &Looks) -> Self {
+        Self { slot, at: slot.planned, steps: Steps::default(), remote: None, reused: false, looks: looks.clone() }
     }
 
     /// A step begins now, and takes so long.
@@ -89,7 +111,7 @@ impl Way {
         } else {
             (self.slot.deadline, Answer::Bad { class: late, status: 0 })
         };
-        sleep_until(done).await;
+        self.looks.until(done).await;
         Exchange {
             sent: self.slot.planned,
             done,
@@ -117,8 +139,8 @@ impl Way {
 }
 
 impl LabTransport {
-    pub(super) fn new(shared: Shared, ask: Rc<Ask>, stream: StreamKind) -> Self {
-        Self { shared, ask, stream, idle: Rc::default(), turn: Rc::default() }
+    pub(super) fn new(shared: Shared, ask: Rc<Ask>, stream: StreamKind, looks: Looks) -> Self {
+        Self { shared, ask, stream, idle: Rc::default(), turn: Rc::default(), looks }
     }
 
     /// An idle connection whose other end is still there. One that was closed is dropped in silence, as a client does that has read the
@@ -146,10 +168,10 @@ impl LabTransport {
 
     /// The request over an open connection.
     async fn ask(&self, mut way: Way, mut connection: Connection) -> Exchange {
-        let (round_trip, process) =
-            self.shared.read(|world| (world.settings.round_trip, world.kubelets.life(connection.life).cloned()));
+        let seen = |world: &World| world.kubelets.life(connection.life).map(|process| Seen::of(world, process));
+        let (round_trip, process) = self.shared.read(|world| (world.settings.round_trip, seen(world)));
         let Some(process) = process else { return way.fail(Class::ResponseReset).await };
-        if self.shared.read(|world| is_cut_off(world, &process)) {
+        if process.cut_off.is_some() {
             return way.silence(Class::ResponseTimeout).await;
         }
         let asked = way.at + round_trip / 2;
@@ -164,9 +186,9 @@ impl LabTransport {
         };
         way.step(Step::Response, round_trip + takes);
         let answered = way.at.min(way.slot.deadline);
-        sleep_until(answered).await;
-        let process = self.shared.read(|world| world.kubelets.life(connection.life).cloned()).unwrap_or(process);
-        if self.shared.read(|world| is_cut_off(world, &process)) {
+        self.looks.until(answered).await;
+        let process = self.shared.read(seen).unwrap_or(process);
+        if process.cut_off.is_some_and(|at| at < way.at) {
             return way.silence(Class::ResponseTimeout).await;
         }
         if let Some(at) = process.hangs.filter(|at| *at < answered) {
@@ -202,7 +224,8 @@ impl LabTransport {
 
 impl Transport for LabTransport {
     async fn send(self, slot: Slot) -> Exchange {
-        let mut way = Way::new(slot);
+        self.looks.look().await;
+        let mut way = Way::new(slot, &self.looks);
         if self.stream.requests_per_connection() > 1
             && let Some(connection) = self.shared.read(|world| self.take_idle(world))
         {
@@ -269,13 +292,14 @@ pub(super) async fn connect(
 /// Opens a connection to an address: through a Service's rules where it is one of theirs. The address that is reported is the one that
 /// was dialled, as a client behind kube-proxy sees it.
 pub(in crate::lab) fn dial(world: &mut World, to: SocketAddr) -> Dialled {
-    let backends = world.network.behind(to).map(<[SocketAddr]>::to_vec);
+    let backends = world.network.behind(to).map(<[SocketAddr]>::len);
     let target = match backends {
         // kube-proxy rejects what has no endpoint; a port that the Service does not have is nobody's.
-        Some(backends) if backends.is_empty() => {
-            return Dialled::Failed { class: Class::ConnectRefused, remote: to };
+        Some(0) => return Dialled::Failed { class: Class::ConnectRefused, remote: to },
+        Some(backends) => {
+            let chosen = world.pick(backends);
+            world.network.behind(to).and_then(|all| all.get(chosen)).copied().unwrap_or(to)
         }
-        Some(backends) => backends[world.pick(backends.len())],
         None if world.network.is_service(to.ip()) => return Dialled::Silent { remote: to },
         None => to,
     };
@@ -291,7 +315,13 @@ pub(in crate::lab) fn dial(world: &mut World, to: SocketAddr) -> Dialled {
 
 /// Whether packets to a process vanish, because its node is cut off.
 pub(super) fn is_cut_off(world: &World, process: &Process) -> bool {
-    world.nodes.any_cut_off() && world.kubelets.node_of(process).is_some_and(|node| world.nodes.is_cut_off(node))
+    cut_off(world, process).is_some()
+}
+
+/// Since when that is so.
+fn cut_off(world: &World, process: &Process) -> Option<Instant> {
+    let node = world.nodes.any_cut_off().then(|| world.kubelets.node_of(process)).flatten()?;
+    world.nodes.cut_off_since(node)
 }
 
 /// What the answer of a process is to a probe: nobody knows what its body says, so an application that works is taken to answer as the

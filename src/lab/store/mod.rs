@@ -26,7 +26,7 @@ pub(in crate::lab) use self::names::Names;
 pub(in crate::lab) use self::refused::Refused;
 
 /// Changes kept for watches that are behind; a watch from before them is told that it is too old, as etcd's compaction does.
-const KEPT: usize = 20_000;
+const KEPT: usize = 4_000;
 
 /// Namespace (empty where the kind has none) and name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

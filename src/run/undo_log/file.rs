@@ -1,17 +1,28 @@
 //! The log on disk.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
-use std::path::Path;
+use std::io;
 
 use super::{Acts, Entry, MAX_BYTES, Record, VERSION, read};
+use crate::record::{Open, RunDir, Sink};
+
+/// Name of the log in the run's directory.
+pub const UNDO_LOG: &str = "undo.jsonl";
+
+/// Where a record of what happened has come to lie.
+#[derive(Debug)]
+pub enum Noted {
+    /// On this machine's disk, unless the log has no file any more.
+    Here,
+    /// Only in the text for the cluster's copy: the disk refused, and will not be asked again.
+    Elsewhere(io::Error),
+}
 
 /// The log on disk, open for appending.
 #[derive(Debug)]
 pub struct UndoLog {
     run: String,
     /// `None` where this machine's disk refuses and the cluster's copy has to do.
-    file: Option<File>,
+    file: Option<Box<dyn Sink>>,
     text: String,
     acts: Acts,
 }
@@ -22,11 +33,9 @@ impl UndoLog {
     /// # Errors
     ///
     /// When the file exists already or can't be written: no log, no fault.
-    pub fn create(path: &Path, run: &str) -> io::Result<Self> {
-        let file = OpenOptions::new().create_new(true).append(true).open(path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
+    pub fn create(dir: &RunDir, run: &str) -> io::Result<Self> {
+        let file = dir.open(UNDO_LOG, Open::New)?;
+        dir.sync()?;
         Ok(Self { run: run.to_owned(), file: Some(file), text: String::new(), acts: Acts::default() })
     }
 
@@ -36,18 +45,12 @@ impl UndoLog {
     /// # Errors
     ///
     /// When the text is not a log, or the file can't be written.
-    pub fn resume(path: &Path, run: &str, text: &str) -> io::Result<Self> {
+    pub fn resume(dir: &RunDir, run: &str, text: &str) -> io::Result<Self> {
         let mut log = Self::in_memory(run, text)?;
         // The old file stays whole until the new one is: it may be the only copy.
-        let aside = path.with_extension("jsonl.part");
-        let mut new = File::create(&aside)?;
-        new.write_all(log.text.as_bytes())?;
-        new.sync_all()?;
-        std::fs::rename(&aside, path)?;
-        if let Some(folder) = path.parent() {
-            File::open(folder)?.sync_all()?;
-        }
-        log.file = Some(OpenOptions::new().append(true).open(path)?);
+        dir.write(UNDO_LOG, log.text.as_bytes())?;
+        dir.sync()?;
+        log.file = Some(dir.open(UNDO_LOG, Open::Append)?);
         Ok(log)
     }
 
@@ -76,7 +79,7 @@ impl UndoLog {
     ///
     /// # Errors
     ///
-    /// When a record can't follow (a bug), when the log is full, or when the disk refuses.
+    /// When a record can't follow (a bug), when the log is full, or when the disk refuses: then the log is as it was.
     pub fn append(&mut self, wall: jiff::Timestamp, records: Vec<Record>) -> io::Result<()> {
         let announces = records.iter().any(|record| matches!(record, Record::Prepared { .. }));
         let (acts, lines) = extended(&self.run, &self.acts, wall, records)?;
@@ -86,13 +89,41 @@ impl UndoLog {
                 format!("the undo log is full ({MAX_BYTES} bytes)"),
             ));
         }
-        if let Some(file) = &mut self.file {
-            file.write_all(lines.as_bytes())?;
-            file.sync_data()?;
+        if announces && self.file.is_none() {
+            return Err(io::Error::other("it can't be written on this machine any more"));
         }
+        self.keep(&lines)?;
         self.text.push_str(&lines);
         self.acts = acts;
         Ok(())
+    }
+
+    /// Appends the record of something that happened, whatever the disk says of it: the cluster's copy has it then, and the file here, which
+    /// is not written any more, only undoes more than needed.
+    ///
+    /// # Errors
+    ///
+    /// When a record can't follow (a bug).
+    pub fn note(&mut self, wall: jiff::Timestamp, record: Record) -> io::Result<Noted> {
+        let (acts, lines) = extended(&self.run, &self.acts, wall, vec![record])?;
+        let kept = self.keep(&lines);
+        if kept.is_err() {
+            self.file = None;
+        }
+        self.text.push_str(&lines);
+        self.acts = acts;
+        Ok(kept.map_or_else(Noted::Elsewhere, |()| Noted::Here))
+    }
+
+    /// Writes lines behind the file's, where there is one: all of them, or none.
+    fn keep(&mut self, lines: &str) -> io::Result<()> {
+        let Some(file) = &mut self.file else { return Ok(()) };
+        let written = file.write_all(lines.as_bytes()).and_then(|()| file.sync());
+        // Half a line in the middle would make what follows unreadable.
+        if written.is_err() && file.cut(self.text.len() as u64).is_err() {
+            self.file = None;
+        }
+        written
     }
 
     /// The whole log, as the cluster's copy holds it.

@@ -17,7 +17,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use file::UndoLog;
+pub use file::{Noted, UNDO_LOG, UndoLog};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::*;
+use crate::record::RunDir;
 
 fn prepared(act: ActId) -> Record {
     Record::Prepared {
@@ -29,7 +30,7 @@ fn undone(act: ActId) -> Record {
 
 fn log(records: Vec<Record>) -> io::Result<UndoLog> {
     let folder = tempfile::tempdir()?;
-    let mut log = UndoLog::create(&folder.path().join("undo.jsonl"), "r1")?;
+    let mut log = UndoLog::create(&RunDir::at(folder.path()), "r1")?;
     for record in records {
         log.append(jiff::Timestamp::UNIX_EPOCH, vec![record])?;
     }
@@ -112,9 +113,9 @@ fn an_edited_line_is_corruption() {
 fn a_resumed_log_goes_on_where_the_copy_ended() {
     let folder = tempfile::tempdir().unwrap();
     let copy = log(vec![prepared(0), Record::Injected { act: 0 }]).unwrap().text().to_owned() + "{\"v\":1,";
-    let path = folder.path().join("undo.jsonl");
-    let mut resumed = UndoLog::resume(&path, "r1", &copy).unwrap();
+    let dir = RunDir::at(folder.path());
+    let mut resumed = UndoLog::resume(&dir, "r1", &copy).unwrap();
     resumed.append(jiff::Timestamp::UNIX_EPOCH, vec![Record::Undoing { act: 0 }, undone(0), Record::Closed]).unwrap();
-    let acts = read(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let acts = read(&std::fs::read_to_string(dir.file(UNDO_LOG)).unwrap()).unwrap();
     assert!(acts.closed() && acts.pending().is_empty());
 }

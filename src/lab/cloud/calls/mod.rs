@@ -165,11 +165,25 @@ fn refusal(service: Service, refused: &Refused) -> Answer {
     (refused.status, text.into_text())
 }
 
-/// What passes for the weather: a service that throttles, or breaks.
+/// A call's name beside those to Kubernetes: `GET DescribeInstances` where it only looks, `POST TerminateInstances` where it does not.
+#[cfg(feature = "aws")]
+pub(super) fn named(body: &[u8]) -> String {
+    let form = Form::read(body);
+    let action = form.text("Action");
+    let looks = ["Describe", "Get", "List", "Simulate"].iter().any(|verb| action.starts_with(verb)) || form.flag("DryRun");
+    format!("{} {action}", if looks { "GET" } else { "POST" })
+}
+
+/// What passes for the weather: a service that throttles, or breaks, or takes no session that has expired.
 #[cfg(feature = "aws")]
 pub(super) fn bad_weather(body: &[u8], status: u16) -> Answer {
     let service = Service::of(&Form::read(body)).unwrap_or(Service::Ec2);
     let refused = match (status, service) {
+        (401, Service::Ec2) => Refused::new("RequestExpired", "Request has expired."),
+        (401, _) => {
+            let why = "The security token included in the request is expired";
+            Refused::new("ExpiredToken", why).with_status(403)
+        }
         (429, Service::Ec2) => Refused::new("RequestLimitExceeded", "Request limit exceeded.").with_status(503),
         (429, _) => Refused::new("Throttling", "Rate exceeded"),
         (503, Service::Ec2) => {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use self::evictions::Eviction;
 use self::health::Zone;
@@ -38,8 +39,8 @@ const REPORT: Duration = Duration::from_mins(5);
 pub(in crate::lab) struct Nodes {
     /// Without power, and when they will have been silent for too long.
     down: BTreeMap<String, Timestamp>,
-    /// With power, but without a network, and the same.
-    cut_off: BTreeMap<String, Timestamp>,
+    /// With power, but without a network: since when, and the same.
+    cut_off: BTreeMap<String, (Instant, Timestamp)>,
     /// Their machines are gone for good.
     gone: BTreeSet<String>,
     /// When their leases are renewed.
@@ -66,6 +67,11 @@ impl Nodes {
         self.cut_off.contains_key(node)
     }
 
+    /// Since when that is so.
+    pub(in crate::lab) fn cut_off_since(&self, node: &str) -> Option<Instant> {
+        self.cut_off.get(node).map(|(since, _)| *since)
+    }
+
     /// Whether there is such a node at all.
     pub(in crate::lab) fn any_cut_off(&self) -> bool {
         !self.cut_off.is_empty()
@@ -73,7 +79,8 @@ impl Nodes {
 
     /// When a node of which nothing is heard will have been silent for too long.
     fn lost(&self, node: &str) -> Option<Timestamp> {
-        [&self.down, &self.cut_off].into_iter().filter_map(|silent| silent.get(node)).min().copied()
+        let cut_off = self.cut_off.get(node).map(|(_, lost)| lost);
+        self.down.get(node).into_iter().chain(cut_off).min().copied()
     }
 }
 
@@ -102,7 +109,7 @@ pub(in crate::lab) fn cut_network(world: &mut World, node: &str) {
         return;
     }
     let lost = silent_from_now(world, node);
-    world.nodes.cut_off.insert(node.to_owned(), lost);
+    world.nodes.cut_off.insert(node.to_owned(), (Instant::now(), lost));
     kubelet::network_changed(world, node);
     at(world, lost, TICK);
 }

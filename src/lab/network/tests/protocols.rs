@@ -36,7 +36,7 @@ fn question(name: &str, kind: RecordType, over: DnsOver) -> Question {
 }
 
 fn dns(lab: &Lab, question: Question, stream: StreamKind) -> DnsTransport {
-    DnsTransport::new(lab.shared.clone(), Rc::new(question), stream)
+    DnsTransport::new(lab.shared.clone(), Rc::new(question), stream, Looks::default())
 }
 
 async fn sent(to: &impl Transport) -> Exchange {
@@ -88,7 +88,7 @@ async fn without_a_pod_behind_it_the_dns_is_unreachable_and_open_connections_sta
     let lab = whole().await;
     let host = Host::read("web.shop.svc", |_| false).unwrap();
     let ask = Rc::new(Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) });
-    let web = |stream| LabTransport::new(lab.shared.clone(), Rc::clone(&ask), stream);
+    let web = |stream| LabTransport::new(lab.shared.clone(), Rc::clone(&ask), stream, Looks::default());
     let (kept, fresh) = (web(StreamKind::KeptAlive), web(StreamKind::Fresh));
     assert_eq!((class(&send(&kept).await), class(&send(&fresh).await)), (None, None));
     let zero = |dns: &mut Deployment| dns.spec.as_mut().unwrap().replicas = Some(0);
@@ -116,7 +116,7 @@ async fn a_server_without_power_is_silent_until_its_endpoint_goes() {
 fn multiplexed(lab: &Shared, health: Option<HealthState>, stream: StreamKind) -> MultiplexedTransport {
     let host = Host::read("web.shop.svc", |_| false).unwrap();
     let ask = Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) };
-    MultiplexedTransport::new(lab.clone(), Rc::new(ask), health, stream)
+    MultiplexedTransport::new(lab.clone(), Rc::new(ask), health, stream, Looks::default())
 }
 
 fn delete_all(lab: &Shared) {
