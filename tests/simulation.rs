@@ -40,7 +40,7 @@ use crate::methods::{METHODS, Method, experiment, numbered};
 use crate::scenario::{Foul, Setting};
 
 /// Seeds that are tried when nobody says how many.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 128;
 /// Of a method that makes hundreds of calls, those in which the runner dies: one of so many.
 const OF_LONG: u64 = 60;
 
