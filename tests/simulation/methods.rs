@@ -69,12 +69,7 @@ pub(crate) const METHODS: [Method; 15] = [
         steps: "{name: a, at: 0s, for: 3s, asgSuspend: {groups: {all: true}, processes: [Launch], zone: us-east-1b}}",
         long: false,
     },
-    Method {
-        name: "kill DNS",
-        faults: &["coreDns"],
-        steps: "{name: a, at: 0s, coreDns: {mode: kill}}",
-        long: false,
-    },
+    Method { name: "kill DNS", faults: &["coreDns"], steps: "{name: a, at: 0s, coreDns: {mode: kill}}", long: false },
     Method {
         name: "scale DNS",
         faults: &["coreDns"],

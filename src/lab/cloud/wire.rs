@@ -47,20 +47,14 @@ impl Wire {
         let broken = || ConnectorError::io(Box::new(Error::from(ErrorKind::ConnectionReset)));
         let Some(sky) = &self.sky else { return response(self.carry_out(request).await) };
         let body = request.body().bytes().unwrap_or_default();
-        let deed = Deed {
-            call: calls::named(body),
-            query: String::new(),
-            body: Bytes::copy_from_slice(body),
-            arrived: false,
-        };
+        let deed =
+            Deed { call: calls::named(body), query: String::new(), body: Bytes::copy_from_slice(body), arrived: false };
         match sky.fate(deed, false) {
             Fate::Fair { late } => {
                 sleep(late).await;
                 response(self.carry_out(request).await)
             }
-            Fate::Refused { status, .. } => {
-                response(calls::bad_weather(body, status))
-            }
+            Fate::Refused { status, .. } => response(calls::bad_weather(body, status)),
             Fate::Unsent => Err(broken()),
             Fate::Lost => {
                 self.carry_out(request).await;

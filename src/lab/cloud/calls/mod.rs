@@ -170,7 +170,8 @@ fn refusal(service: Service, refused: &Refused) -> Answer {
 pub(super) fn named(body: &[u8]) -> String {
     let form = Form::read(body);
     let action = form.text("Action");
-    let looks = ["Describe", "Get", "List", "Simulate"].iter().any(|verb| action.starts_with(verb)) || form.flag("DryRun");
+    let looks =
+        ["Describe", "Get", "List", "Simulate"].iter().any(|verb| action.starts_with(verb)) || form.flag("DryRun");
     format!("{} {action}", if looks { "GET" } else { "POST" })
 }
 
