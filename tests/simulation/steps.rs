@@ -44,6 +44,12 @@ pub(crate) fn check(deeds: &[Deed]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a call changes something, be it the undo log; to keep a lease changes nothing.
+pub(crate) fn changes(deed: &Deed) -> bool {
+    let (verb, path) = deed.call.split_once(' ').unwrap_or_default();
+    matches!(verb, "POST" | "PUT" | "PATCH" | "DELETE") && !path.contains("/leases") && !only_asks(deed, path)
+}
+
 /// Whether a call only asks what would become of it.
 fn only_asks(deed: &Deed, path: &str) -> bool {
     let dry = |body: &Value| body.pointer("/deleteOptions/dryRun").is_some() || body.get("dryRun").is_some();

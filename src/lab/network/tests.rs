@@ -182,6 +182,25 @@ async fn failures_begin_when_the_truth_says() {
     assert_eq!(first_bad - last_good, slot, "the edge is one slot wide");
 }
 
+/// Whoever looks at an answer later than it came finds it as it was: a node that was cut off in between had answered.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_came_before_the_node_was_cut_off_stays_an_answer() {
+    let lab = shop(1, json!({"lab.squall.dev/answers-in": "5ms"})).await;
+    let node = pods(&lab)[0].spec.as_ref().unwrap().node_name.clone().unwrap();
+    let cut = async |after: u64| {
+        sleep_until(Instant::now() + Duration::from_millis(after)).await;
+        lab.with(|world| model::cut_network(world, &node));
+    };
+    for (after, wanted) in [(15, None), (3, Some(Class::ResponseTimeout))] {
+        let kept = transport(&lab, StreamKind::KeptAlive);
+        send(&kept).await;
+        let (exchange, ()) = tokio::join!(send(&kept), cut(after));
+        assert_eq!((class(&exchange), exchange.reused), (wanted, true), "cut off after {after} ms");
+        lab.with(|world| model::restore_network(world, &node));
+        pass(30 * S).await;
+    }
+}
+
 /// Fewer replicas, the same load: each has more to do, and answers take longer, as M/D/1 says.
 #[tokio::test(start_paused = true)]
 async fn losing_a_replica_under_load_shows_in_the_latency() {
