@@ -74,7 +74,7 @@ impl Lab {
                     tasks.spawn(serve_service(listener, address, self.shared.clone()));
                 }
             }
-            if changes.changed().await.is_err() {
+            if !changes.changed().await {
                 return;
             }
         }

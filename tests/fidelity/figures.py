@@ -33,7 +33,7 @@ def judged(report, measure):
     by_stream = {}
     for one in report["hypotheses"]:
         if re.match(rf"{measure}\b", one["tolerance"]) and one["verdict"] != "unproven":
-            by_stream.setdefault(one["stream"], []).append(one["value"])
+            by_stream.setdefault(one["stream"], []).append(one.get("value"))
     if not by_stream or any(value is None for values in by_stream.values() for value in values):
         return None
     return max(sum(values) for values in by_stream.values())

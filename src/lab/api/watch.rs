@@ -11,7 +11,6 @@ use http_body_util::StreamBody;
 use hyper::body::Frame;
 use kube::client::Body;
 use serde_json::{Value, json};
-use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, sleep_until};
 use tower::BoxError;
 
@@ -19,7 +18,7 @@ use super::Asked;
 use super::list::parse;
 use super::query::Form;
 use super::select::Filter;
-use crate::lab::store::{Change, KINDS, Object, Refused, Store};
+use crate::lab::store::{Change, KINDS, Listener, Object, Refused, Store};
 use crate::lab::world::Shared;
 
 /// How long a watch may take that names no time: the middle of what the server chooses from.
@@ -34,7 +33,7 @@ const INITIAL_END: &str = "k8s.io/initial-events-end";
 /// A watch that goes on.
 pub(super) struct Events {
     shared: Shared,
-    told: Receiver<u64>,
+    told: Listener,
     filter: Filter,
     kind: usize,
     form: Form,
@@ -174,7 +173,7 @@ impl Events {
             if self.over {
                 return None;
             }
-            self.told.borrow_and_update();
+            self.told.catch_up();
             self.catch_up();
             if !self.waiting.is_empty() {
                 continue;
@@ -188,7 +187,7 @@ impl Events {
             };
             tokio::select! {
                 biased;
-                changed = self.told.changed() => self.over = changed.is_err(),
+                more = self.told.changed() => self.over = !more,
                 () = sleep_until(self.end) => self.over = true,
                 () = timer => {
                     let mark = self.marked(false);

@@ -10,6 +10,7 @@ mod refused;
 mod restored;
 #[cfg(test)]
 mod tests;
+mod told;
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,11 +20,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 pub(in crate::lab) use self::kinds::{KINDS, Kind, at, named, number_of};
 pub(in crate::lab) use self::names::Names;
 pub(in crate::lab) use self::refused::Refused;
+pub(in crate::lab) use self::told::Listener;
+use self::told::Teller;
 
 /// Changes kept for watches that are behind; a watch from before them is told that it is too old, as etcd's compaction does.
 const KEPT: usize = 4_000;
@@ -125,7 +127,7 @@ pub(in crate::lab) struct Store {
     version: u64,
     history: VecDeque<Change>,
     unseen: VecDeque<Change>,
-    told: watch::Sender<u64>,
+    told: Teller,
     names: Names,
 }
 
@@ -139,7 +141,7 @@ impl Store {
             version: 1,
             history: VecDeque::new(),
             unseen: VecDeque::new(),
-            told: watch::Sender::new(1),
+            told: Teller::new(1),
             names: Names::new(seed),
         }
     }
@@ -150,8 +152,8 @@ impl Store {
     }
 
     /// Tells the version of every change as it happens.
-    pub(in crate::lab) fn told(&self) -> watch::Receiver<u64> {
-        self.told.subscribe()
+    pub(in crate::lab) fn told(&self) -> Listener {
+        self.told.listener()
     }
 
     /// A random suffix as `generateName` gives it, and uids.
@@ -415,7 +417,7 @@ impl Store {
         }
         self.history.push_back(change.clone());
         self.unseen.push_back(change);
-        self.told.send_replace(self.version);
+        self.told.tell(self.version);
     }
 }
 
