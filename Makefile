@@ -51,6 +51,13 @@ unit: needs-build nextest hlog-reader cloud-test ## The tests that need no clust
 	cargo test --locked --doc --quiet
 	cargo nextest run --locked
 
+# Its Python packages come from PyPI once, so it is no part of the tests.
+.PHONY: lab-tools
+lab-tools: build ## Let Chaos Toolkit, and the kubectl that is there, work on `squall lab serve`
+	@.ci/need python3=python3-venv curl flock=util-linux
+	@tests/lab/chaos-toolkit.sh "$(SQUALL)"
+	@if command -v kubectl >/dev/null; then tests/lab/kubectl.sh "$(SQUALL)" "$$(command -v kubectl)"; fi
+
 .PHONY: e2e
 e2e: needs-build nextest image hlog-reader ## The cluster tests, on the test bed or on the context in SQUALL_E2E_CONTEXT
 	@.ci/e2e "$(BED)" "$(IMAGE_TAR)"
