@@ -61,13 +61,16 @@ impl Listener {
         self.heard = self.inner.number();
     }
 
-    /// Waits until another number was told than was heard. Whether there is still somebody to tell one. Forgets nothing where it is dropped.
+    /// Waits until another number is told than was heard, and takes it up. `false`: there is nobody any more to tell one. Nothing is missed
+    /// where it is dropped.
     pub(in crate::lab) async fn changed(&mut self) -> bool {
         loop {
             let mut woken = pin!(self.inner.woken.notified());
             // From here on nothing is missed.
             woken.as_mut().enable();
-            if self.inner.number() != self.heard {
+            let number = self.inner.number();
+            if number != self.heard {
+                self.heard = number;
                 return true;
             }
             if self.inner.over.load(Ordering::Acquire) {
@@ -116,6 +119,7 @@ mod tests {
         let mut listener = teller.listener();
         teller.tell(5);
         assert!(listener.changed().await);
+        teller.tell(6);
         listener.catch_up();
         drop(teller);
         assert!(!listener.changed().await);
