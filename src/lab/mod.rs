@@ -65,7 +65,6 @@ const VERSION: &str = "v1.34.0";
 pub struct Lab {
     shared: Shared,
     id: ClusterId,
-    #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only the SDK's clients are told"))]
     site: Option<Site>,
     running: AbortHandle,
     /// Workloads that were not settled before it began.

@@ -12,10 +12,13 @@ use serde_json::{Value, json};
 use super::{Scope, Twin, text};
 use crate::cluster::Cluster;
 use crate::lab::api::Server;
+use crate::lab::dns::Query;
 use crate::lab::model::objects;
+use crate::lab::network::{CLIENT, Delivered, deliver};
 use crate::lab::store::{ObjectKey, named, number_of};
 use crate::lab::testing::{WALL, pass};
 use crate::lab::{Lab, Shape};
+use crate::probe::RecordType;
 
 const SHOP: &str = include_str!("../../../deploy/demo.yaml");
 /// What else a cluster has: pods on every node, pods with ordinals, one that nobody replaces.
@@ -99,6 +102,12 @@ async fn a_lab_goes_on_where_its_twin_was() {
     assert!(loaded.unsettled.is_empty() && loaded.skipped.is_empty() && loaded.dark.is_empty(), "{loaded:?}");
     lab.settled().await.unwrap();
     assert_eq!(endpoints(&lab), endpoints(&original));
+    let asked = lab.shared.act(|world| {
+        let query = Query { name: "web.shop.svc.cluster.local", kind: RecordType::A, client: CLIENT, tcp: false };
+        deliver(world, ([10, 96, 0, 10], 53).into(), query, None)
+    });
+    let Delivered::Answered { reply, .. } = asked else { panic!("the cluster's DNS: {asked:?}") };
+    assert_eq!(reply.addresses().count(), 1, "{reply:?}");
     pass(Duration::from_hours(1)).await;
     assert_eq!(placement(&lab), pods, "nothing is replaced, restarted or moved");
 }

@@ -12,6 +12,7 @@ use super::probes::Prober;
 use super::process::Process;
 use super::status;
 use super::worker::Worker;
+use crate::lab::dns;
 use crate::lab::model::objects;
 use crate::lab::world::World;
 
@@ -74,6 +75,8 @@ fn take_over(world: &mut World, pod: &Arc<Pod>, node: &str) -> Option<()> {
     let address = worker.address?;
     for container in &worker.containers {
         let (Some(run), Ok(app)) = (container.run(), &container.app) else { continue };
+        // It runs, whatever its Corefile says by now.
+        dns::starts(world, &worker.pod, &container.image, run.life);
         let process = Process {
             pod: worker.key.clone(),
             uid: uid.clone(),
