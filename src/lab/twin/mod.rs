@@ -12,6 +12,7 @@ mod file;
 mod keep;
 mod load;
 mod observe;
+mod ports;
 mod read;
 mod redact;
 mod summary;

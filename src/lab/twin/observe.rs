@@ -10,7 +10,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Assumption, controller, holds, items, text};
+use super::{Assumption, controller, holds, items, ports, text};
 
 const PREFIX: &str = "lab.squall.dev/";
 /// What took longer was not a start: the pod became ready again after something else.
@@ -72,6 +72,7 @@ pub(super) fn conclude(objects: &mut [Value]) -> Vec<Assumption> {
             annotate(object, assumption);
         }
     }
+    ports::declare(objects, &tops);
     strip_images(objects);
     found.into_values().flatten().collect()
 }
