@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: what fails in them fails the test")]
 
-#[path = "cli/served.rs"]
 mod served;
 
 use std::fmt::Write as _;
