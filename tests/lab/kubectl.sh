@@ -56,7 +56,7 @@ ask() {
 
 refuse() {
   local pod
-  pod=$(k get pods -n shop -o name | head -n 1)
+  pod=$(k get pods -n shop -o name | sed -n 1p)
   check 'Metrics API not available' ! k top pods -n shop
   check 'Metrics API not available' ! k top nodes
   check "the lab's containers run no program, and write no logs" ! k logs -n shop "$pod"

@@ -50,7 +50,7 @@ check() {
     return
   fi
   failures=$((failures + 1))
-  printf 'FAILED: %s\n  wanted exit %s and /%s/, got exit %s and:\n%s\n' "$*" "$wanted" "$pattern" "$code" "$output" | cut -c1-400 | head -n 25
+  printf 'FAILED: %s\n  wanted exit %s and /%s/, got exit %s and:\n%s\n' "$*" "$wanted" "$pattern" "$code" "$output" | cut -c1-400 | sed -n 1,25p
 }
 
 # The closing line, and its exit code.
