@@ -78,19 +78,8 @@ fn take_over(world: &mut World, pod: &Arc<Pod>, node: &str) -> Option<()> {
         // It runs, whatever its Corefile says by now.
         dns::starts(world, &worker.pod, &container.image, run.life);
         let process = Process {
-            pod: worker.key.clone(),
-            uid: uid.clone(),
-            ports: container.ports.clone(),
-            life: run.life,
             listens: Some(Instant::now()),
-            drains: false,
-            closes: false,
-            answers_in: app.answers_in,
-            capacity: app.capacity,
-            hangs: None,
-            status: app.status,
-            grpc_status: app.grpc_status,
-            ended: None,
+            ..Process::new(&worker.key, &uid, run.life, &container.ports, app)
         };
         world.kubelets.processes.start(address, process, None);
     }

@@ -309,21 +309,7 @@ impl Worker {
             exits: ends.map(|(after, code)| (now + after, code)),
             dead: None,
         };
-        let process = Process {
-            pod: self.key.clone(),
-            uid: self.uid.clone(),
-            ports: container.ports.clone(),
-            life,
-            listens: None,
-            drains: false,
-            closes: false,
-            answers_in: app.answers_in,
-            capacity: app.capacity,
-            hangs: None,
-            status: app.status,
-            grpc_status: app.grpc_status,
-            ended: None,
-        };
+        let process = Process::new(&self.key, &self.uid, life, &container.ports, app);
         let before = container.last.as_ref().map(|exit| exit.life);
         container.restarts += i32::from(std::mem::replace(&mut container.ran, true));
         container.state = State::Running(run);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::app::App;
 use crate::lab::network::Capacity;
 use crate::lab::store::ObjectKey;
 
@@ -39,6 +40,39 @@ pub(in crate::lab) struct Process {
     pub grpc_status: u16,
     /// When it ended, and whether by a power cut: then nobody closed its connections.
     pub ended: Option<(Instant, bool)>,
+}
+
+impl Process {
+    /// One that does not listen yet, and will answer as its application says.
+    pub(super) fn new(pod: &ObjectKey, uid: &str, life: u64, ports: &[u16], app: &App) -> Self {
+        Self {
+            ports: ports.to_vec(),
+            answers_in: app.answers_in,
+            capacity: app.capacity,
+            status: app.status,
+            grpc_status: app.grpc_status,
+            ..Self::sandbox(pod, uid, life)
+        }
+    }
+
+    /// What holds a pod's address and listens nowhere.
+    pub(super) fn sandbox(pod: &ObjectKey, uid: &str, life: u64) -> Self {
+        Self {
+            pod: pod.clone(),
+            uid: uid.to_owned(),
+            ports: Vec::new(),
+            life,
+            listens: None,
+            drains: false,
+            closes: false,
+            answers_in: Duration::ZERO,
+            capacity: Capacity::default(),
+            hangs: None,
+            status: 200,
+            grpc_status: 0,
+            ended: None,
+        }
+    }
 }
 
 /// Who is at an address.

@@ -17,7 +17,6 @@ use super::probes::{Effect, Kind, Prober, Shot, Target};
 use super::process::Process;
 use super::status;
 use crate::lab::model::Task;
-use crate::lab::network::Capacity;
 use crate::lab::settings::Settings;
 use crate::lab::store::ObjectKey;
 use crate::lab::world::World;
@@ -228,22 +227,7 @@ impl Worker {
             return;
         };
         let life = world.kubelets.processes.number();
-        let sandbox = Process {
-            pod: self.key.clone(),
-            uid: self.uid.clone(),
-            ports: Vec::new(),
-            life,
-            listens: None,
-            drains: false,
-            closes: false,
-            answers_in: Duration::ZERO,
-            capacity: Capacity::default(),
-            hangs: None,
-            status: 200,
-            grpc_status: 0,
-            ended: None,
-        };
-        world.kubelets.processes.take(address, sandbox);
+        world.kubelets.processes.take(address, Process::sandbox(&self.key, &self.uid, life));
         (self.address, self.sandbox, self.stage) = (Some(address), Some(life), Stage::Up);
         self.await_relist(world);
         self.decide(world);
