@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use clap::Args;
@@ -302,7 +302,7 @@ impl Rehearsal<'_> {
         if shown && !term.borrow().wants_json() {
             term.borrow_mut().plan(&plan);
         }
-        let run = run::run_id(now, plan.experiment.as_str(), seed);
+        let run = free_id(&self.verb.reports, now, plan.experiment.as_str(), seed);
         let request = Request {
             experiment: experiment.clone(),
             plan,
@@ -358,6 +358,18 @@ impl Rehearsal<'_> {
     }
 }
 
+/// The id of a rehearsal, which takes less than the second by which ids tell runs with one seed apart: the next that has no record yet.
+fn free_id(reports: &Path, now: jiff::Timestamp, experiment: &str, seed: u64) -> String {
+    let mut at = now;
+    loop {
+        let id = run::run_id(at, experiment, seed);
+        match at.checked_add(jiff::SignedDuration::from_secs(1)) {
+            Ok(later) if reports.join(&id).exists() => at = later,
+            _ => return id,
+        }
+    }
+}
+
 /// A rehearsal that nobody watches: its record stays only where it did not pass.
 async fn quietly(request: Request, term: &Rc<RefCell<Terminal>>) -> (Exit, Option<Report>) {
     let failed = |text: String| (term.borrow_mut().errored(&text), None);
@@ -373,5 +385,22 @@ async fn quietly(request: Request, term: &Rc<RefCell<Terminal>>) -> (Exit, Optio
     match kept {
         Ok(()) => (ended.exit, Some(Report::from_events(&ended.events))),
         Err(e) => failed(format!("{}: {e}", ended.dir.path().display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_rehearsals_with_one_seed_in_one_second_have_two_records() {
+        let reports = tempfile::tempdir().unwrap();
+        let now = jiff::Timestamp::from_second(1_800_000_000).unwrap();
+        let ids = [(); 3].map(|()| {
+            let id = free_id(reports.path(), now, "web", 7);
+            std::fs::create_dir(reports.path().join(&id)).unwrap();
+            id
+        });
+        assert_eq!(ids, ["20270115-080000-web-0007", "20270115-080001-web-0007", "20270115-080002-web-0007"]);
     }
 }
