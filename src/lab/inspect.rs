@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use serde_json::{Map, Value, json};
 
 use super::store::{KINDS, Object};
@@ -40,9 +41,9 @@ impl Lab {
                     let counted = match kind.kind {
                         "Pod" => Some((format!("pods of {}", owner(object)), is_ready(object))),
                         "EndpointSlice" => {
-                            let service = object.text("/metadata/labels/kubernetes.io~1service-name");
-                            let endpoints = object.json["endpoints"].as_array().into_iter().flatten();
-                            let ready = endpoints.filter(|e| e["conditions"]["ready"] == true).count();
+                            let slice = object.seen::<EndpointSlice>();
+                            let ready = slice.map_or(0, |slice| slice.endpoints.iter().filter(|e| serves(e)).count());
+                            let service = label(object, "kubernetes.io/service-name");
                             Some((format!("endpoints of {}/{service}", object.key.namespace), ready))
                         }
                         _ => None,
@@ -71,11 +72,18 @@ impl Lab {
     }
 }
 
+fn serves(endpoint: &Endpoint) -> bool {
+    endpoint.conditions.as_ref().is_some_and(|conditions| conditions.ready == Some(true))
+}
+
+fn label<'a>(object: &'a Object, label: &str) -> &'a str {
+    object.meta().labels.as_ref().and_then(|labels| labels.get(label)).map_or("", String::as_str)
+}
+
 /// Where the nodes are counted of which this is one: those whose machines a cloud replaces by others.
 fn machines(object: &Object) -> Option<String> {
-    let zone = object.text("/metadata/labels/topology.kubernetes.io~1zone");
-    (KINDS[object.kind].kind == "Node" && !object.text("/spec/providerID").is_empty())
-        .then(|| format!("nodes in {zone}"))
+    let id = object.seen::<Node>()?.spec.as_ref()?.provider_id.as_deref()?;
+    (!id.is_empty()).then(|| format!("nodes in {}", label(object, "topology.kubernetes.io/zone")))
 }
 
 /// What of such a node has nothing to do with which machine it is.
@@ -96,29 +104,25 @@ fn is_scheduled(world: &World, object: &Object) -> bool {
     if let Some(job) = object.typed::<Job>() {
         return model::is_scheduled(&job);
     }
-    let owner = object.json.pointer("/metadata/ownerReferences/0");
-    let job = owner.filter(|owner| object.typed::<Pod>().is_some() && owner["kind"] == "Job");
-    let job = job.and_then(|owner| world.store.get::<Job>(&object.key.namespace, owner["name"].as_str()?));
+    let job = object.owners().first().filter(|owner| object.seen::<Pod>().is_some() && owner.kind == "Job");
+    let job = job.and_then(|owner| world.store.get::<Job>(&object.key.namespace, &owner.name));
     job.is_some_and(|job| model::is_scheduled(&job))
 }
 
 fn owner(object: &Object) -> String {
-    let owner = object.json.pointer("/metadata/ownerReferences/0");
-    let text = |field: &str| owner.and_then(|owner| owner[field].as_str()).unwrap_or_default();
-    match text("kind") {
-        "" => format!("nobody: {}/{}", object.key.namespace, object.key.name),
-        kind => format!("{kind} {}/{}", object.key.namespace, text("name")),
+    match object.owners().first() {
+        None => format!("nobody: {}/{}", object.key.namespace, object.key.name),
+        Some(owner) => format!("{} {}/{}", owner.kind, object.key.namespace, owner.name),
     }
 }
 
 fn is_ready(object: &Object) -> usize {
-    let conditions = object.json.pointer("/status/conditions").and_then(Value::as_array);
-    let ready = conditions.into_iter().flatten().any(|c| c["type"] == "Ready" && c["status"] == "True");
+    let ready = object.seen::<Pod>().is_some_and(model::objects::is_ready);
     usize::from(ready && !object.is_leaving())
 }
 
 fn lasting(object: &Object) -> Value {
-    let mut json = object.json.clone();
+    let mut json = object.json();
     let status = json.as_object_mut().and_then(|object| object.remove("status")).unwrap_or_default();
     if let Some(meta) = json["metadata"].as_object_mut() {
         meta.retain(|field, _| !VOLATILE.contains(&field.as_str()));

@@ -71,7 +71,7 @@ fn merged(
     (owner, own): (Owner, Set),
     now: &Value,
 ) -> Result<Value, Refused> {
-    let live = &before.json;
+    let live = &before.json();
     let mut owners = Owners::read(&live["metadata"]["managedFields"]);
     if owners.0.is_empty() {
         owners = Owners::before_first(live, of, &owner.version, now);

@@ -22,7 +22,7 @@ pub(super) fn bind(world: &mut World, asked: &Asked) -> Result<Answer, Refused> 
         return Err(Refused::invalid(place.kind(), &place.name, &causes));
     }
     let object = verbs::found(world, place)?;
-    let bound = object.text("/spec/nodeName");
+    let bound = object.node().unwrap_or_default();
     let why = if object.is_leaving() {
         Some(format!("pod {} is being deleted, cannot be assigned to a host", place.name))
     } else if bound.is_empty() {

@@ -87,8 +87,8 @@ impl Options {
     }
 
     /// The finalizers that an object has once it is deleted so: they tell the garbage collector what is to become of what it owns.
-    fn finalizers(&self, object: &Object) -> Vec<Value> {
-        let own = object.json.pointer("/metadata/finalizers").and_then(Value::as_array).cloned().unwrap_or_default();
+    fn finalizers(&self, object: &Object) -> Vec<String> {
+        let own = object.finalizers();
         let held_by = |finalizer: &str| own.iter().any(|own| own == finalizer);
         let added = match (self.propagation_policy.as_deref(), self.orphan_dependents) {
             (Some("Orphan"), _) | (None, Some(true)) => Some(ORPHAN),
@@ -100,7 +100,7 @@ impl Options {
             (None, None) => (KINDS[object.kind].kind == "Job").then_some(ORPHAN),
         };
         let others = own.iter().filter(|own| *own != FOREGROUND && *own != ORPHAN).cloned();
-        others.chain(added.map(Value::from)).collect()
+        others.chain(added.map(str::to_owned)).collect()
     }
 
     /// Refuses to delete another object than was meant.
@@ -125,7 +125,7 @@ impl Options {
                 object.uid()
             ));
         }
-        let now = object.text("/metadata/resourceVersion");
+        let now = object.version();
         if let Some(version) = preconditions.resource_version.as_deref().filter(|version| *version != now) {
             return conflict(format!(
                 "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({now}). The object \
@@ -150,11 +150,11 @@ pub(super) fn one(world: &mut World, asked: &Asked) -> Result<Answer, Refused> {
     }
     options.check_object(&object)?;
     if options.is_dry_run() {
-        return Ok(Answer::Json(200, told(asked, place.kind(), &object, false)));
+        return Ok(told(asked, place.kind(), &object, false));
     }
     match take(world, &object, &options) {
-        Deleted::Gone(last) => Ok(Answer::Json(200, told(asked, place.kind(), &last, true))),
-        Deleted::Leaving(object) => Ok(Answer::Json(200, asked.form.shape(&object.json))),
+        Deleted::Gone(last) => Ok(told(asked, place.kind(), &last, true)),
+        Deleted::Leaving(object) => Ok(asked.form.answer(200, &object)),
         Deleted::NotFound => Err(Refused::not_found(place.kind(), &place.name)),
     }
 }
@@ -176,7 +176,7 @@ pub(super) fn all(world: &mut World, asked: &Asked) -> Result<Answer, Refused> {
             take(world, object, &options);
         }
     }
-    Ok(Answer::Json(200, told))
+    Ok(told)
 }
 
 /// Deletes an object; what it owns is left to the garbage collector.
@@ -186,13 +186,14 @@ fn take(world: &mut World, object: &Object, options: &Options) -> Deleted {
 }
 
 /// What a deletion answers once nothing is left.
-fn told(asked: &Asked, kind: &Kind, object: &Object, gone: bool) -> Value {
+fn told(asked: &Asked, kind: &Kind, object: &Object, gone: bool) -> Answer {
     if ANSWERED_WHOLE.contains(&kind.kind) || (!gone && object.is_leaving()) {
-        return asked.form.shape(&object.json);
+        return asked.form.answer(200, object);
     }
     let mut details = json!({"name": object.key.name, "kind": kind.plural, "uid": object.uid()});
     if !kind.group.is_empty() {
         details["group"] = kind.group.into();
     }
-    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+    let status = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details});
+    Answer::Json(200, status)
 }

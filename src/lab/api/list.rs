@@ -51,7 +51,7 @@ pub(super) fn list(world: &World, asked: &Asked) -> Result<Answer, Refused> {
             metadata["remainingItemCount"] = remaining.into();
         }
     }
-    Ok(Answer::Json(200, asked.form.list(place.kind(), &metadata, &items)))
+    Ok(asked.form.list(place.kind(), &metadata, &items))
 }
 
 /// The version that a list is of: the latest, unless it must be another.

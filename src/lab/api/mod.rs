@@ -70,6 +70,8 @@ pub(in crate::lab) struct Server {
 enum Answer {
     /// An HTTP status, and the object.
     Json(u16, Value),
+    /// The same, written already.
+    Written(u16, Bytes),
     Text(String),
     Events(Events),
 }
@@ -105,7 +107,8 @@ impl Server {
         let answer = self.carry_out(&parts, body);
         sleep(way).await;
         match answer {
-            Ok(Answer::Json(code, json)) => written(code, &json, None),
+            Ok(Answer::Json(code, json)) => written(code, json.to_string().into(), None),
+            Ok(Answer::Written(code, json)) => written(code, json, None),
             Ok(Answer::Text(text)) => {
                 let response = Response::builder().header(CONTENT_TYPE, "text/plain; charset=utf-8");
                 Ok(response.body(Body::from(Bytes::from(text)))?)
@@ -113,7 +116,7 @@ impl Server {
             Ok(Answer::Events(events)) => events.stream().await,
             Err(refused) => {
                 let after = refused.details.get("retryAfterSeconds").and_then(Value::as_u64);
-                written(refused.code, &refused.status(), after)
+                written(refused.code, refused.status().to_string().into(), after)
             }
         }
     }
@@ -215,12 +218,12 @@ fn verb(method: &Method, place: &Place, query: &Query) -> Option<&'static str> {
     }
 }
 
-fn written(code: u16, json: &Value, retry_after: Option<u64>) -> Result<Response<Body>, BoxError> {
+fn written(code: u16, json: Bytes, retry_after: Option<u64>) -> Result<Response<Body>, BoxError> {
     let mut response = Response::builder().status(code).header(CONTENT_TYPE, "application/json");
     if let Some(seconds) = retry_after.filter(|seconds| *seconds > 0) {
         response = response.header(RETRY_AFTER, seconds);
     }
-    Ok(response.body(Body::from(serde_json::to_vec(json)?))?)
+    Ok(response.body(Body::from(json))?)
 }
 
 /// Nothing is served at this path.

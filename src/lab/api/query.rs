@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::ACCEPT;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::table;
+use super::{Answer, table};
 use crate::lab::store::{Kind, Object, Refused};
 
 /// The parameters of a request.
@@ -177,23 +178,51 @@ impl Form {
         }
     }
 
+    /// An object that is kept, as it is written in this form.
+    pub(super) fn written(self, object: &Object) -> Bytes {
+        match self {
+            Self::Whole => object.written().clone(),
+            Self::Metadata => {
+                let shown = json!({
+                    "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.meta(),
+                });
+                shown.to_string().into()
+            }
+            Self::Table { .. } => self.shape(&object.json()).to_string().into(),
+        }
+    }
+
+    /// An object that is kept, as an answer.
+    pub(super) fn answer(self, code: u16, object: &Object) -> Answer {
+        Answer::Written(code, self.written(object))
+    }
+
     /// A list of objects of a kind, which then stands once for all.
-    pub(super) fn list(self, kind: &Kind, metadata: &Value, objects: &[&Arc<Object>]) -> Value {
+    pub(super) fn list(self, kind: &Kind, metadata: &Value, objects: &[&Arc<Object>]) -> Answer {
         let (name, version) = match self {
             Self::Whole => (format!("{}List", kind.kind), kind.api_version()),
             Self::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-            Self::Table { include, now, .. } => return table::of_list(kind, objects, metadata, include, now),
-        };
-        let item = |object: &&Arc<Object>| {
-            let mut item = self.shape(&object.json);
-            if let Value::Object(fields) = &mut item {
-                fields.remove("kind");
-                fields.remove("apiVersion");
+            Self::Table { include, now, .. } => {
+                return Answer::Json(200, table::of_list(kind, objects, metadata, include, now));
             }
-            item
         };
-        let mut list = json!({"kind": name, "apiVersion": version, "metadata": metadata});
-        list["items"] = objects.iter().map(item).collect();
-        list
+        let head = json!({"kind": name, "apiVersion": version, "metadata": metadata}).to_string();
+        let long: usize = objects.iter().map(|object| object.written().len() + 1).sum();
+        let mut list = Vec::with_capacity(head.len() + long + 12);
+        list.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
+        list.extend_from_slice(b",\"items\":[");
+        for (number, object) in objects.iter().enumerate() {
+            if number > 0 {
+                list.push(b',');
+            }
+            if self == Self::Metadata {
+                list.extend_from_slice(json!({"metadata": object.meta()}).to_string().as_bytes());
+            } else {
+                list.push(b'{');
+                list.extend_from_slice(object.fields());
+            }
+        }
+        list.extend_from_slice(b"]}");
+        Answer::Written(200, list.into())
     }
 }

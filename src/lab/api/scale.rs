@@ -47,7 +47,7 @@ pub(super) fn patch(world: &mut World, asked: &Asked) -> Result<Answer, Refused>
 
 /// A workload's scale.
 fn of(object: &Object) -> Value {
-    let json = &object.json;
+    let json = object.json();
     let mut metadata = json!({});
     for field in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp"] {
         metadata[field] = json["metadata"][field].clone();
@@ -85,11 +85,12 @@ fn write(world: &mut World, asked: &Asked, object: &Object, scale: &Value) -> Re
     }
     validate::scale(&name, replicas)?;
     let version = read.metadata.resource_version.unwrap_or_default();
-    if !version.is_empty() && version != object.text("/metadata/resourceVersion") {
+    if !version.is_empty() && version != object.version() {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         return Err(Refused::conflict(kind, &place.name, why));
     }
-    let mut json = object.json.clone();
+    let before = object.json();
+    let mut json = before.clone();
     json["spec"]["replicas"] = replicas.into();
     if asked.query.dry_run()? {
         let mut scale = of(object);
@@ -97,7 +98,7 @@ fn write(world: &mut World, asked: &Asked, object: &Object, scale: &Value) -> Re
         return Ok(Answer::Json(200, scale));
     }
     let now = serde_json::to_value(world.time()).unwrap_or_default();
-    let managed = apply::after_update(&object.json, &json, None, (asked.manager.as_str(), "scale"), &now);
+    let managed = apply::after_update(&before, &json, None, (asked.manager.as_str(), "scale"), &now);
     verbs::put(&mut json["metadata"], "managedFields", managed.as_ref());
     let object = world.store.replace(place.kind, &place.key(), json)?;
     Ok(Answer::Json(200, of(&object)))

@@ -69,7 +69,7 @@ impl Filter {
 }
 
 fn label<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
-    object.json.pointer("/metadata/labels")?.get(key)?.as_str()
+    object.meta().labels.as_ref()?.get(key).map(String::as_str)
 }
 
 impl Rule {
@@ -212,12 +212,18 @@ fn own_fields(kind: &Kind) -> &'static [&'static str] {
 
 /// A field as text; what is not set is what it counts as.
 fn value_of(object: &Object, path: &str) -> String {
+    match path {
+        "metadata.name" => return object.key.name.clone(),
+        "metadata.namespace" => return object.key.namespace.clone(),
+        "spec.nodeName" => return object.node().unwrap_or_default().to_owned(),
+        _ => {}
+    }
     let pointer = match path {
         "source" => "/source/component".to_owned(),
         "status.successful" => "/status/succeeded".to_owned(),
         _ => format!("/{}", path.replace('.', "/")),
     };
-    match object.json.pointer(&pointer) {
+    match object.json().pointer(&pointer) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => match path {
             "spec.unschedulable" | "spec.hostNetwork" => "false".to_owned(),

@@ -26,28 +26,20 @@ struct Shown<'a> {
     now: Timestamp,
 }
 
-/// A table of objects. `header`: with its columns, which a watch tells only once.
-pub(super) fn of<'a>(
-    kind: &Kind,
-    objects: impl Iterator<Item = &'a Value>,
-    metadata: &Value,
-    include: Include,
-    now: Timestamp,
-    header: bool,
-) -> Value {
-    let rows: Vec<Value> = objects.map(|json| row(kind, json, include, now)).collect();
-    let columns = if header { columns(kind) } else { Value::Null };
+fn whole(rows: &[Value], columns: &Value, metadata: &Value) -> Value {
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns, "rows": rows,
     })
 }
 
-/// A table of one object, of whatever kind it says that it is.
+/// A table of one object, of whatever kind it says that it is. `header`: with its columns, which a watch tells only once.
 pub(super) fn of_one(json: &Value, include: Include, now: Timestamp, header: bool) -> Value {
     let text = |field: &str| json.get(field).and_then(Value::as_str).unwrap_or_default();
     let metadata = json!({"resourceVersion": json["metadata"]["resourceVersion"]});
     let Some(kind) = named(text("apiVersion"), text("kind")) else { return json.clone() };
-    of(&KINDS[kind], std::iter::once(json), &metadata, include, now, header)
+    let kind = &KINDS[kind];
+    let columns = if header { columns(kind) } else { Value::Null };
+    whole(&[row(kind, json, include, now)], &columns, &metadata)
 }
 
 /// The objects of a list, in its order.
@@ -58,7 +50,8 @@ pub(super) fn of_list(
     include: Include,
     now: Timestamp,
 ) -> Value {
-    of(kind, objects.iter().map(|object| &object.json), metadata, include, now, true)
+    let rows: Vec<Value> = objects.iter().map(|object| row(kind, &object.json(), include, now)).collect();
+    whole(&rows, &columns(kind), metadata)
 }
 
 fn row(kind: &Kind, json: &Value, include: Include, now: Timestamp) -> Value {

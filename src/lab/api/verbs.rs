@@ -25,7 +25,7 @@ pub(super) fn get(world: &World, asked: &Asked) -> Result<Answer, Refused> {
     if place.subresource == "scale" {
         return scale::get(world, asked);
     }
-    Ok(Answer::Json(200, asked.form.shape(&found(world, place)?.json)))
+    Ok(asked.form.answer(200, &*found(world, place)?))
 }
 
 /// Creates an object.
@@ -83,13 +83,11 @@ fn add(world: &mut World, asked: &Asked, mut json: Value) -> Result<Answer, Refu
     }
     defaults::apply(world, place.kind, &mut json);
     validate::created(world, kind, &json)?;
-    let json = if dry_run {
-        rehearsed(world, place, json)?
-    } else {
-        let wall = world.wall();
-        world.store.create(place.kind, json, wall)?.json.clone()
-    };
-    Ok(Answer::Json(201, asked.form.shape(&json)))
+    if dry_run {
+        return Ok(Answer::Json(201, asked.form.shape(&rehearsed(world, place, json)?)));
+    }
+    let wall = world.wall();
+    Ok(asked.form.answer(201, &*world.store.create(place.kind, json, wall)?))
 }
 
 /// Replaces an object, or its status.
@@ -121,13 +119,13 @@ pub(super) fn patch(world: &mut World, asked: &Asked) -> Result<Answer, Refused>
     }
     let (place, kind) = (&asked.place, asked.place.kind());
     let before = found(world, place)?;
-    let mut patched = patch::apply(&asked.content, &asked.body, &before.json)?;
+    let mut patched = patch::apply(&asked.content, &asked.body, &before.json())?;
     let text = |patched: &Value, key: &str| patched[key].as_str().unwrap_or_default().to_owned();
     if text(&patched, "kind") != kind.kind || text(&patched, "apiVersion") != kind.api_version() {
         patched["kind"] = kind.kind.into();
         patched["apiVersion"] = kind.api_version().into();
     }
-    let (_, mut json) = (kind.read)(patched.clone()).map_err(|e| patch::unfit(&patched, &e.to_string()))?;
+    let mut json = normal(kind, patched.clone()).map_err(|e| patch::unfit(&patched, &e.to_string()))?;
     let unknown = fields::unknown(&patched, &json);
     if asked.query.strict()? && !unknown.is_empty() {
         return Err(patch::unfit(&patched, &fields::in_words(&unknown)));
@@ -230,6 +228,11 @@ fn of_kind(mut json: Value, kind: &Kind) -> Result<Value, Refused> {
     Ok(json)
 }
 
+/// An object with those fields alone that its kind has.
+fn normal(kind: &Kind, json: Value) -> Result<Value, serde_json::Error> {
+    serde_json::from_slice(&(kind.read)(json)?.write()?)
+}
+
 /// Reads an object as its kind has it.
 fn read(kind: &Kind, written: &Value, strict: bool) -> Result<Value, Refused> {
     let unfit = |why: &str| {
@@ -238,7 +241,7 @@ fn read(kind: &Kind, written: &Value, strict: bool) -> Result<Value, Refused> {
             kind.kind, kind.version
         ))
     };
-    let (_, mut json) = (kind.read)(written.clone()).map_err(|e| unfit(&e.to_string()))?;
+    let mut json = normal(kind, written.clone()).map_err(|e| unfit(&e.to_string()))?;
     let unknown = fields::unknown(written, &json);
     if strict && !unknown.is_empty() {
         return Err(unfit(&fields::in_words(&unknown)));
@@ -320,25 +323,20 @@ fn write(world: &mut World, asked: &Asked, before: &Arc<Object>, json: Value) ->
     let (place, kind) = (&asked.place, asked.place.kind());
     let dry_run = asked.query.dry_run()?;
     check_versions(kind, before, &json)?;
+    let was = before.json();
     let sent = json["metadata"].get("managedFields").cloned();
     let mut json = if place.subresource == "status" {
-        let mut kept = before.json.clone();
+        let mut kept = was.clone();
         put(&mut kept, "status", json.get("status"));
         kept
     } else {
-        prepared(world, before, json)?
+        prepared(world, before, &was, json)?
     };
     let managed = if asked.content == apply::MEDIA_TYPE {
         sent
     } else {
         let now = serde_json::to_value(world.time()).unwrap_or_default();
-        apply::after_update(
-            &before.json,
-            &json,
-            sent.as_ref(),
-            (asked.manager.as_str(), place.subresource.as_str()),
-            &now,
-        )
+        apply::after_update(&was, &json, sent.as_ref(), (asked.manager.as_str(), place.subresource.as_str()), &now)
     };
     put(&mut json["metadata"], "managedFields", managed.as_ref());
     if dry_run {
@@ -346,7 +344,7 @@ fn write(world: &mut World, asked: &Asked, before: &Arc<Object>, json: Value) ->
     }
     let object = world.store.replace(place.kind, &before.key, json)?;
     objects::finalize(world, place.kind, &before.key);
-    Ok(Answer::Json(200, asked.form.shape(&object.json)))
+    Ok(asked.form.answer(200, &object))
 }
 
 /// Refuses to write over what the writer has not seen.
@@ -361,7 +359,7 @@ fn check_versions(kind: &Kind, before: &Object, json: &Value) -> Result<(), Refu
         let why = "Invalid value: 0: must be specified for an update".to_owned();
         return Err(Refused::invalid(kind, &before.key.name, &[("metadata.resourceVersion".to_owned(), why)]));
     }
-    if !version.is_empty() && version != text(&before.json, "resourceVersion") {
+    if !version.is_empty() && version != before.version() {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
         return Err(Refused::conflict(kind, &before.key.name, why));
     }
@@ -369,12 +367,12 @@ fn check_versions(kind: &Kind, before: &Object, json: &Value) -> Result<(), Refu
 }
 
 /// What is written in the place of an object: what is the server's own stays, what is left open gets its default, and all of it is valid.
-fn prepared(world: &mut World, before: &Object, mut json: Value) -> Result<Value, Refused> {
+fn prepared(world: &mut World, before: &Object, was: &Value, mut json: Value) -> Result<Value, Refused> {
     let kind = &KINDS[before.kind];
     for field in
         ["uid", "creationTimestamp", "resourceVersion", "generation", "deletionTimestamp", "deletionGracePeriodSeconds"]
     {
-        put(&mut json["metadata"], field, before.json["metadata"].get(field));
+        put(&mut json["metadata"], field, was["metadata"].get(field));
     }
     for field in ["managedFields", "selfLink"] {
         remove(&mut json["metadata"], field);
@@ -383,18 +381,18 @@ fn prepared(world: &mut World, before: &Object, mut json: Value) -> Result<Value
         json["metadata"]["namespace"] = before.key.namespace.clone().into();
     }
     if kind.status {
-        put(&mut json, "status", before.json.get("status"));
+        put(&mut json, "status", was.get("status"));
     }
     if kind.kind == "Service" {
-        keep_addresses(&mut json["spec"], &before.json["spec"]);
+        keep_addresses(&mut json["spec"], &was["spec"]);
     }
     defaults::apply(world, before.kind, &mut json);
-    let mut whole = before.json.clone();
+    let mut whole = was.clone();
     defaults::apply(world, before.kind, &mut whole);
     validate::updated(kind, &json, &whole)?;
-    let mut json = settled(Some(&before.json), Some(&whole), Some(&json)).unwrap_or_default();
+    let mut json = settled(Some(was), Some(&whole), Some(&json)).unwrap_or_default();
     if kind.status {
-        put(&mut json, "status", before.json.get("status"));
+        put(&mut json, "status", was.get("status"));
     }
     Ok(json)
 }

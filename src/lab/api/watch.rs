@@ -10,7 +10,7 @@ use http::{Request, Response};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use kube::client::Body;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 use tower::BoxError;
 
@@ -95,7 +95,7 @@ impl Events {
     /// Tells what is there.
     fn begin(&mut self, store: &Store, mark: bool) {
         for object in store.objects(self.kind, None).filter(|object| self.filter.takes(object)) {
-            self.waiting.push_back(line("ADDED", &self.form.shape(&object.json)));
+            self.waiting.push_back(line("ADDED", &self.form.written(object)));
             self.form = self.form.headless();
         }
         if mark {
@@ -120,7 +120,7 @@ impl Events {
         }
         let kind = &KINDS[self.kind];
         let object = json!({"kind": kind.kind, "apiVersion": kind.api_version(), "metadata": metadata});
-        let line = line("BOOKMARK", &self.form.shape(&object));
+        let line = line("BOOKMARK", self.form.shape(&object).to_string().as_bytes());
         self.form = self.form.headless();
         line
     }
@@ -131,7 +131,8 @@ impl Events {
         shared.read(|world| {
             let Some(changes) = world.store.since(self.version) else {
                 let message = format!("too old resource version: {} ({})", self.version, world.store.version());
-                self.waiting.push_back(line("ERROR", &Refused::new(410, "Expired", message).status()));
+                self.waiting
+                    .push_back(line("ERROR", Refused::new(410, "Expired", message).status().to_string().as_bytes()));
                 self.over = true;
                 return;
             };
@@ -154,12 +155,14 @@ impl Events {
         let after = change.after.as_deref().filter(|object| takes(object));
         match (before, after) {
             (None, None) => None,
-            (None, Some(after)) => Some(line("ADDED", &form.shape(&after.json))),
-            (Some(_), Some(after)) => Some(line("MODIFIED", &form.shape(&after.json))),
+            (None, Some(after)) => Some(line("ADDED", &form.written(after))),
+            (Some(_), Some(after)) => Some(line("MODIFIED", &form.written(after))),
+            // What is gone was last written with the version at which it went.
+            (Some(before), None) if change.after.is_none() => Some(line("DELETED", &form.written(before))),
             (Some(before), None) => {
-                let mut last = before.json.clone();
+                let mut last = before.json();
                 last["metadata"]["resourceVersion"] = change.version.to_string().into();
-                Some(line("DELETED", &form.shape(&last)))
+                Some(line("DELETED", form.shape(&last).to_string().as_bytes()))
             }
         }
     }
@@ -226,8 +229,6 @@ pub(in crate::lab) async fn in_pieces(
     Ok(kube::Client::new(once, "default").send(Request::new(Body::empty())).await?)
 }
 
-fn line(kind: &str, object: &Value) -> Bytes {
-    let mut text = json!({"type": kind, "object": object}).to_string();
-    text.push('\n');
-    Bytes::from(text)
+fn line(kind: &str, object: &[u8]) -> Bytes {
+    [br#"{"type":""#, kind.as_bytes(), br#"","object":"#, object, b"}\n"].concat().into()
 }

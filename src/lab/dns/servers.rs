@@ -17,7 +17,7 @@ use super::chain::{self, Outcome, Served};
 use super::config::Config;
 use super::message::{Query, Reply};
 use crate::lab::model::{Controller, Task};
-use crate::lab::store::{Change, ObjectKey};
+use crate::lab::store::{Change, Object, ObjectKey};
 use crate::lab::world::World;
 use crate::probe::ResponseCode;
 
@@ -160,11 +160,9 @@ pub(in crate::lab) fn observe(world: &mut World, change: &Change) {
             sync_at(world, &pod, at);
         }
     } else if object.typed::<Pod>().is_some() && world.dns.mounts.contains_key(&object.key) {
-        let (before, after) = (change.before.as_deref(), change.after.as_deref());
-        let differs = |field: &str| {
-            before.and_then(|object| object.json.pointer(field)) != after.and_then(|object| object.json.pointer(field))
-        };
-        if differs("/spec") || differs("/metadata/annotations") || differs("/metadata/labels") {
+        let own = |pod: &Pod| (pod.spec.clone(), pod.metadata.annotations.clone(), pod.metadata.labels.clone());
+        let of = |object: &Option<Arc<Object>>| object.as_ref().and_then(|object| object.seen().map(own));
+        if of(&change.before) != of(&change.after) {
             sync_at(world, &object.key.clone(), soon);
         }
     }

@@ -3,10 +3,10 @@
 //! An owner that is deleted in the foreground waits until what it owns, and would block it, is gone; one that is to leave orphans waits
 //! until they have let go of it. Both are held by a finalizer meanwhile.
 
-use serde_json::Value;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::Controller;
-use super::objects::{delete_holding, finalize, set_list};
+use super::objects::{delete_holding, finalize};
 use crate::lab::store::{Change, KINDS, Object, ObjectKey, Store, named};
 use crate::lab::world::World;
 
@@ -27,11 +27,11 @@ pub(super) fn observe(world: &mut World, change: &Change) {
             if now.is_leaving() && (has(now, FOREGROUND) || has(now, ORPHAN)) {
                 world.notice(Controller::Collector, place(now));
             }
-            let same = before.as_ref().is_some_and(|before| owners(before) == owners(now));
+            let same = before.as_ref().is_some_and(|before| before.owners() == now.owners());
             if same {
                 return;
             }
-            if owners(now).iter().any(|owner| life(&world.store, now, owner) != Life::Solid) {
+            if now.owners().iter().any(|owner| life(&world.store, now, owner) != Life::Solid) {
                 world.notice(Controller::Collector, place(now));
             }
             if let Some(before) = before {
@@ -44,7 +44,7 @@ pub(super) fn observe(world: &mut World, change: &Change) {
 
 /// Lets owners look again that wait for this one of theirs.
 fn notice_waiting_owners(world: &mut World, object: &Object) {
-    for owner in owners(object) {
+    for owner in object.owners() {
         if life(&world.store, object, owner) == Life::Waiting
             && let Some((kind, key)) = owner_of(object, owner)
         {
@@ -61,7 +61,7 @@ pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
         collect(world, &object);
     } else if has(&object, ORPHAN) {
         for dependent in world.store.dependents(object.uid()) {
-            disown(world, &dependent, |owner| owner["uid"] != object.uid());
+            disown(world, &dependent, |owner| owner.uid != object.uid());
         }
         release(world, &object, ORPHAN);
     } else if has(&object, FOREGROUND) {
@@ -69,8 +69,8 @@ pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
         for dependent in dependents.iter().filter(|dependent| !dependent.is_leaving()) {
             world.notice(Controller::Collector, place(dependent));
         }
-        let blocks = |owner: &Value| owner["uid"] == object.uid() && owner["blockOwnerDeletion"] == true;
-        if !dependents.iter().any(|dependent| owners(dependent).iter().any(blocks)) {
+        let blocks = |owner: &OwnerReference| owner.uid == object.uid() && owner.block_owner_deletion == Some(true);
+        if !dependents.iter().any(|dependent| dependent.owners().iter().any(blocks)) {
             release(world, &object, FOREGROUND);
         }
     }
@@ -78,12 +78,13 @@ pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
 
 /// Deletes an object whose owners are gone or going, or has it forget those of several that are.
 fn collect(world: &mut World, object: &Object) {
-    let lives: Vec<Life> = owners(object).iter().map(|owner| life(&world.store, object, owner)).collect();
+    let lives: Vec<Life> = object.owners().iter().map(|owner| life(&world.store, object, owner)).collect();
     if lives.iter().all(|life| *life == Life::Solid) {
         return;
     }
     if lives.contains(&Life::Solid) {
-        let alive: Vec<Value> = owners(object)
+        let alive: Vec<OwnerReference> = object
+            .owners()
             .iter()
             .zip(lives)
             .filter(|(_, life)| *life == Life::Solid)
@@ -92,41 +93,35 @@ fn collect(world: &mut World, object: &Object) {
         disown(world, object, |owner| alive.contains(owner));
         return;
     }
-    let mut held_by = finalizers(object).to_vec();
+    let mut held_by = object.finalizers().to_vec();
     // What owns something itself goes as its owner does: not before that.
     let deep = lives.contains(&Life::Waiting) && !world.store.dependents(object.uid()).is_empty();
     if deep && !has(object, FOREGROUND) {
         held_by.retain(|finalizer| finalizer != ORPHAN);
-        held_by.push(FOREGROUND.into());
+        held_by.push(FOREGROUND.to_owned());
     }
     delete_holding(world, object.kind, &object.key, None, Some(&held_by));
 }
 
 /// Leaves an object those owners that are kept.
-fn disown(world: &mut World, object: &Object, keep: impl Fn(&Value) -> bool) {
-    let mut json = object.json.clone();
-    let kept: Vec<Value> = owners(object).iter().filter(|owner| keep(owner)).cloned().collect();
-    set_list(&mut json["metadata"], "ownerReferences", kept);
-    // It was read a moment ago and is still of its kind.
-    drop(world.store.replace(object.kind, &object.key, json));
+fn disown(world: &mut World, object: &Object, keep: impl Fn(&OwnerReference) -> bool) {
+    world.store.update_meta(object, |meta| {
+        let kept = meta.owner_references.take().unwrap_or_default().into_iter().filter(|owner| keep(owner)).collect();
+        meta.owner_references = Some(kept).filter(|kept: &Vec<_>| !kept.is_empty());
+    });
 }
 
 /// Takes a finalizer off an object, which goes if it was the last.
 fn release(world: &mut World, object: &Object, finalizer: &str) {
-    let mut json = object.json.clone();
-    let rest = finalizers(object).iter().filter(|other| *other != finalizer).cloned().collect();
-    set_list(&mut json["metadata"], "finalizers", rest);
-    drop(world.store.replace(object.kind, &object.key, json));
+    world.store.update_meta(object, |meta| {
+        let rest = meta.finalizers.take().unwrap_or_default().into_iter().filter(|other| other != finalizer).collect();
+        meta.finalizers = Some(rest).filter(|rest: &Vec<_>| !rest.is_empty());
+    });
     finalize(world, object.kind, &object.key);
 }
 
-fn finalizers(object: &Object) -> &[Value] {
-    let finalizers = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
-    finalizers.map_or(&[], Vec::as_slice)
-}
-
 fn has(object: &Object, finalizer: &str) -> bool {
-    finalizers(object).iter().any(|other| other == finalizer)
+    object.finalizers().iter().any(|other| other == finalizer)
 }
 
 /// An object of any kind, as the agenda's key: with its kind's number before its name, which no name contains a slash to confuse.
@@ -136,11 +131,6 @@ fn place(object: &Object) -> ObjectKey {
 
 fn numbered(kind: usize, key: &ObjectKey) -> ObjectKey {
     ObjectKey::new(key.namespace.clone(), format!("{kind}/{}", key.name))
-}
-
-fn owners(object: &Object) -> &[Value] {
-    let owners = object.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.map_or(&[], Vec::as_slice)
 }
 
 /// What an owner is to what it owns.
@@ -155,17 +145,16 @@ enum Life {
 }
 
 /// The kind and the key of an owner; `None`: it is of a kind that the lab does not keep.
-fn owner_of(object: &Object, owner: &Value) -> Option<(usize, ObjectKey)> {
-    let text = |field: &str| owner.get(field).and_then(Value::as_str).unwrap_or_default();
-    let kind = named(text("apiVersion"), text("kind"))?;
+fn owner_of(object: &Object, owner: &OwnerReference) -> Option<(usize, ObjectKey)> {
+    let kind = named(&owner.api_version, &owner.kind)?;
     let namespace = if KINDS[kind].namespaced { object.key.namespace.as_str() } else { "" };
-    Some((kind, ObjectKey::new(namespace, text("name"))))
+    Some((kind, ObjectKey::new(namespace, owner.name.as_str())))
 }
 
 /// Whether an owner is there. One of a kind that the lab does not keep is taken to be.
-fn life(store: &Store, object: &Object, owner: &Value) -> Life {
+fn life(store: &Store, object: &Object, owner: &OwnerReference) -> Life {
     let Some((kind, key)) = owner_of(object, owner) else { return Life::Solid };
-    match store.object(kind, &key).filter(|found| owner["uid"] == found.uid()) {
+    match store.object(kind, &key).filter(|found| owner.uid == found.uid()) {
         None => Life::Gone,
         Some(found) if found.is_leaving() && has(found, FOREGROUND) => Life::Waiting,
         Some(_) => Life::Solid,
@@ -256,7 +245,7 @@ mod tests {
     fn delete_with(lab: &crate::lab::world::Shared, name: &str, finalizer: &str) {
         let key = ObjectKey::new("shop", name);
         lab.with(|world| {
-            super::delete_holding(world, number_of::<ConfigMap>(), &key, None, Some(&[finalizer.into()]));
+            super::delete_holding(world, number_of::<ConfigMap>(), &key, None, Some(&[finalizer.to_owned()]));
         });
     }
 

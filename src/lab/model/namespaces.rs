@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, NamespaceCondition, Pod};
-use serde_json::Value;
 
 use super::Controller;
 use super::objects::{delete, finalize, is_finished};
@@ -39,7 +38,7 @@ pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
     if rest.is_empty() {
         return finalize(world, kind, key);
     }
-    let held = rest.iter().any(|object| !finalizers(object).is_empty());
+    let held = rest.iter().any(|object| !object.finalizers().is_empty());
     let conditions = conditions(&rest);
     let now = world.time();
     world.store.update::<Namespace>("", &key.name, |namespace| {
@@ -82,11 +81,6 @@ fn expected(world: &World, key: &ObjectKey) -> i64 {
     if passed >= grace { 0 } else { grace }
 }
 
-fn finalizers(object: &Object) -> &[Value] {
-    let finalizers = object.json.pointer("/metadata/finalizers").and_then(Value::as_array);
-    finalizers.map_or(&[], Vec::as_slice)
-}
-
 /// What the namespace says of what is left in it: condition, status, reason and message.
 fn conditions(rest: &[&Object]) -> [(&'static str, &'static str, &'static str, String); 5] {
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
@@ -95,8 +89,8 @@ fn conditions(rest: &[&Object]) -> [(&'static str, &'static str, &'static str, S
         let of = &KINDS[object.kind];
         // The core group has no name, and its resources end with the dot alone.
         *kinds.entry(format!("{}.{}", of.plural, of.group)).or_default() += 1;
-        for finalizer in finalizers(object) {
-            *held.entry(finalizer.as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        for finalizer in object.finalizers() {
+            *held.entry(finalizer.clone()).or_default() += 1;
         }
     }
     let each = |of: &BTreeMap<String, usize>, word: &str| {
@@ -199,7 +193,7 @@ mod tests {
         );
         leave(&lab);
         pass(Duration::from_mins(10)).await;
-        assert!(map.json["metadata"].get("deletionTimestamp").is_none());
+        assert!(!map.is_leaving());
         assert_eq!(
             condition(&lab, "NamespaceFinalizersRemaining"),
             "Some content in the namespace has finalizers remaining: example.com/wait in 1 resource instances"

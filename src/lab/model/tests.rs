@@ -145,7 +145,7 @@ pub(super) fn pods(lab: &Shared) -> Vec<Arc<Pod>> {
 pub(super) fn field<K: k8s_openapi::Resource>(lab: &Shared, name: &str, pointer: &str) -> Value {
     lab.read(|world| {
         let object = world.store.object(number_of::<K>(), &ObjectKey::new("shop", name));
-        object.and_then(|object| object.json.pointer(pointer).cloned()).unwrap_or_default()
+        object.and_then(|object| object.json().pointer(pointer).cloned()).unwrap_or_default()
     })
 }
 
@@ -153,7 +153,7 @@ pub(super) fn field<K: k8s_openapi::Resource>(lab: &Shared, name: &str, pointer:
 pub(super) fn edit<K: k8s_openapi::Resource>(lab: &Shared, name: &str, change: impl FnOnce(&mut Value)) {
     lab.with(|world| {
         let key = ObjectKey::new("shop", name);
-        let mut json = world.store.object(number_of::<K>(), &key).unwrap().json.clone();
+        let mut json = world.store.object(number_of::<K>(), &key).unwrap().json();
         change(&mut json);
         world.store.replace(number_of::<K>(), &key, json).unwrap();
     });

@@ -4,56 +4,65 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
 
-use super::{KINDS, Object, ObjectKey, Store, number_of};
+use super::{Object, ObjectKey, Store, controller_of, number_of};
+
+/// Pods by their names.
+type Named = BTreeMap<String, Arc<Object>>;
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Labels {
-    /// By namespace, label and value, the pods' names.
-    named: BTreeMap<(String, String, String), BTreeSet<String>>,
+    /// By namespace, label and value.
+    named: BTreeMap<String, BTreeMap<String, BTreeMap<String, Named>>>,
     /// Pods without a controller.
     orphans: BTreeSet<ObjectKey>,
 }
 
 impl Labels {
-    /// Takes an object in, if it is a pod.
-    pub(super) fn add(&mut self, object: &Object) {
-        for place in places(object) {
-            self.named.entry(place).or_default().insert(object.key.name.clone());
+    /// Takes a pod in, in the place of what it was before.
+    pub(super) fn add(&mut self, pod: &Arc<Object>) {
+        let here = self.named.entry(pod.key.namespace.clone()).or_default();
+        for (label, value) in pod.meta().labels.iter().flatten() {
+            let values = entry(here, label);
+            entry(values, value).insert(pod.key.name.clone(), Arc::clone(pod));
         }
-        if is_orphan(object) {
-            self.orphans.insert(object.key.clone());
+        if controller_of(pod.meta().owner_references.as_ref()).is_none() {
+            self.orphans.insert(pod.key.clone());
         }
     }
 
-    /// Takes an object out.
-    pub(super) fn forget(&mut self, object: &Object) {
-        for place in places(object) {
-            if let Some(names) = self.named.get_mut(&place) {
-                names.remove(&object.key.name);
-                if names.is_empty() {
-                    self.named.remove(&place);
-                }
+    /// Takes a pod out.
+    pub(super) fn forget(&mut self, pod: &Object) {
+        self.orphans.remove(&pod.key);
+        let Some(here) = self.named.get_mut(&pod.key.namespace) else { return };
+        for (label, value) in pod.meta().labels.iter().flatten() {
+            let Some(values) = here.get_mut(label) else { continue };
+            let Some(names) = values.get_mut(value) else { continue };
+            names.remove(&pod.key.name);
+            if names.is_empty() {
+                values.remove(value);
             }
         }
-        if is_orphan(object) {
-            self.orphans.remove(&object.key);
-        }
+    }
+
+    fn with(&self, namespace: &str, label: &str, value: &str) -> Option<&Named> {
+        self.named.get(namespace)?.get(label)?.get(value)
     }
 }
 
-fn places(object: &Object) -> impl Iterator<Item = (String, String, String)> {
-    let labels = object.json.pointer("/metadata/labels").filter(|_| KINDS[object.kind].kind == "Pod");
-    let labels = labels.and_then(Value::as_object).into_iter().flatten();
-    labels.filter_map(|(label, value)| Some((object.key.namespace.clone(), label.clone(), value.as_str()?.to_owned())))
+/// What a map has under a key, which is copied only where it is new.
+fn entry<'a, V: Default>(map: &'a mut BTreeMap<String, V>, key: &str) -> &'a mut V {
+    if !map.contains_key(key) {
+        map.insert(key.to_owned(), V::default());
+    }
+    map.get_mut(key).unwrap_or_else(|| unreachable!("it was put there a moment ago"))
 }
 
-fn is_orphan(object: &Object) -> bool {
-    let owners = object.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    let controls = |owner: &Value| owner.get("controller").and_then(Value::as_bool) == Some(true);
-    KINDS[object.kind].kind == "Pod" && !owners.into_iter().flatten().any(controls)
+/// Whether a pod stands elsewhere here than it did.
+pub(super) fn moved(was: &Object, is: &Object) -> bool {
+    let (was, is) = (was.meta(), is.meta());
+    was.labels != is.labels || was.owner_references != is.owner_references
 }
 
 impl Store {
@@ -61,20 +70,17 @@ impl Store {
     pub(in crate::lab) fn orphans(&self, namespace: &str) -> Vec<Arc<Pod>> {
         let from = self.labelled.orphans.range(ObjectKey::new(namespace, "")..);
         let keys = from.take_while(|key| key.namespace == namespace);
-        keys.filter_map(|key| self.get(&key.namespace, &key.name)).collect()
+        keys.filter_map(|key| self.object(number_of::<Pod>(), key)?.typed()).collect()
     }
 
     /// The pods of a namespace that have all these labels, by their names.
     pub(in crate::lab) fn pods_with(&self, namespace: &str, labels: &BTreeMap<String, String>) -> Vec<Arc<Pod>> {
-        let none = BTreeSet::new();
-        let named = |(label, value): (&String, &String)| {
-            self.labelled.named.get(&(namespace.to_owned(), label.clone(), value.clone())).unwrap_or(&none)
-        };
-        let mut sets: Vec<&BTreeSet<String>> = labels.iter().map(named).collect();
+        let none = Named::new();
+        let with = |(label, value): (&String, &String)| self.labelled.with(namespace, label, value).unwrap_or(&none);
+        let mut sets: Vec<&Named> = labels.iter().map(with).collect();
         sets.sort_by_key(|names| names.len());
         let Some((fewest, others)) = sets.split_first() else { return self.list(Some(namespace)).collect() };
-        let all = fewest.iter().filter(|name| others.iter().all(|names| names.contains(*name)));
-        let pods = number_of::<Pod>();
-        all.filter_map(|name| self.object(pods, &ObjectKey::new(namespace, name))?.typed()).collect()
+        let all = fewest.iter().filter(|(name, _)| others.iter().all(|names| names.contains_key(*name)));
+        all.filter_map(|(_, object)| object.typed()).collect()
     }
 }

@@ -3,9 +3,11 @@
 //! Nothing here knows what a kind means. Objects are kept in their Rust type and as the API writes them; a change is seen by watches and
 //! controllers alike, and only after it happened.
 
+mod key;
 mod kinds;
 mod labels;
 mod names;
+mod object;
 mod refused;
 mod restored;
 #[cfg(test)]
@@ -13,78 +15,26 @@ mod tests;
 mod told;
 
 use std::any::Any;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(in crate::lab) use self::kinds::{KINDS, Kind, at, named, number_of};
+use self::key::Keyed;
+pub(in crate::lab) use self::key::ObjectKey;
+pub(in crate::lab) use self::kinds::{KINDS, Kind, Stored, at, named, number_of};
 pub(in crate::lab) use self::names::Names;
+pub(in crate::lab) use self::object::Object;
 pub(in crate::lab) use self::refused::Refused;
 pub(in crate::lab) use self::told::Listener;
 use self::told::Teller;
 
 /// Changes kept for watches that are behind; a watch from before them is told that it is too old, as etcd's compaction does.
 const KEPT: usize = 4_000;
-
-/// Namespace (empty where the kind has none) and name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::lab) struct ObjectKey {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl ObjectKey {
-    pub(in crate::lab) fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-}
-
-/// An object as it was at one version.
-#[derive(Debug)]
-pub(in crate::lab) struct Object {
-    /// Its kind's number in [`KINDS`].
-    pub kind: usize,
-    pub key: ObjectKey,
-    /// As the API writes it, `apiVersion` and `kind` included.
-    pub json: Value,
-    typed: Arc<dyn Any + Send + Sync>,
-}
-
-impl Object {
-    /// In its Rust type. `None`: it is of another kind.
-    pub(in crate::lab) fn typed<K: Any + Send + Sync>(&self) -> Option<Arc<K>> {
-        Arc::clone(&self.typed).downcast::<K>().ok()
-    }
-
-    /// Text of a field, by JSON pointer.
-    pub(in crate::lab) fn text(&self, pointer: &str) -> &str {
-        self.json.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-    }
-
-    pub(in crate::lab) fn uid(&self) -> &str {
-        self.text("/metadata/uid")
-    }
-
-    /// The version at which it became so.
-    #[cfg(test)]
-    pub(in crate::lab) fn version(&self) -> u64 {
-        self.text("/metadata/resourceVersion").parse().unwrap()
-    }
-
-    /// Whether somebody asked for its deletion.
-    pub(in crate::lab) fn is_leaving(&self) -> bool {
-        self.json.pointer("/metadata/deletionTimestamp").is_some()
-    }
-
-    fn owners(&self) -> impl Iterator<Item = &str> {
-        let owners = self.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        owners.into_iter().flatten().filter_map(|owner| owner.get("uid")?.as_str())
-    }
-}
 
 /// Something that changed.
 #[derive(Debug, Clone)]
@@ -121,9 +71,13 @@ impl Change {
 #[derive(Debug)]
 pub(in crate::lab) struct Store {
     objects: Vec<BTreeMap<ObjectKey, Arc<Object>>>,
-    owned: BTreeMap<String, BTreeSet<(usize, ObjectKey)>>,
-    on_node: BTreeMap<String, BTreeSet<ObjectKey>>,
+    /// By the uids of their owners.
+    owned: BTreeMap<String, BTreeMap<(usize, ObjectKey), Arc<Object>>>,
+    /// Pods by their nodes.
+    on_node: BTreeMap<String, BTreeMap<ObjectKey, Arc<Object>>>,
     labelled: labels::Labels,
+    /// The number of their kind.
+    pods: usize,
     version: u64,
     history: VecDeque<Change>,
     unseen: VecDeque<Change>,
@@ -138,6 +92,7 @@ impl Store {
             owned: BTreeMap::new(),
             on_node: BTreeMap::new(),
             labelled: labels::Labels::default(),
+            pods: number_of::<Pod>(),
             version: 1,
             history: VecDeque::new(),
             unseen: VecDeque::new(),
@@ -183,7 +138,7 @@ impl Store {
         namespace: &str,
         name: &str,
     ) -> Option<Arc<K>> {
-        self.object(number_of::<K>(), &ObjectKey::new(namespace, name))?.typed()
+        self.objects.get(number_of::<K>())?.get(&(namespace, name) as &dyn Keyed)?.typed()
     }
 
     /// All objects of a Rust type: of one namespace, or of all.
@@ -197,20 +152,18 @@ impl Store {
     /// The objects of a Rust type that name the object of this uid as an owner, controller or not.
     pub(in crate::lab) fn owned<K: k8s_openapi::Resource + Any + Send + Sync>(&self, uid: &str) -> Vec<Arc<K>> {
         let kind = number_of::<K>();
-        let keys = self.owned.get(uid).into_iter().flatten().filter(|(of, _)| *of == kind);
-        keys.filter_map(|(_, key)| self.object(kind, key)?.typed()).collect()
+        let owned = self.owned.get(uid).into_iter().flatten().filter(|((of, _), _)| *of == kind);
+        owned.filter_map(|(_, object)| object.typed()).collect()
     }
 
     /// All objects that name the object of this uid as an owner.
     pub(in crate::lab) fn dependents(&self, uid: &str) -> Vec<Arc<Object>> {
-        let keys = self.owned.get(uid).into_iter().flatten();
-        keys.filter_map(|(kind, key)| self.object(*kind, key).cloned()).collect()
+        self.owned.get(uid).into_iter().flatten().map(|(_, object)| Arc::clone(object)).collect()
     }
 
     /// The pods that are bound to a node, also those that are over.
     pub(in crate::lab) fn pods_on(&self, node: &str) -> Vec<Arc<k8s_openapi::api::core::v1::Pod>> {
-        let keys = self.on_node.get(node).into_iter().flatten();
-        keys.filter_map(|key| self.get(&key.namespace, &key.name)).collect()
+        self.on_node.get(node).into_iter().flatten().filter_map(|(_, object)| object.typed()).collect()
     }
 
     /// Creates an object: gives it uid, time, version, generation, and a name where it asks for one.
@@ -246,14 +199,28 @@ impl Store {
         if of.namespaced {
             self.namespace_takes(of, &key)?;
         }
-        meta.insert("uid".to_owned(), self.names.uid().into());
-        meta.insert("creationTimestamp".to_owned(), serde_json::to_value(Time(seconds(now))).unwrap_or_default());
-        meta.remove("deletionTimestamp");
-        meta.remove("deletionGracePeriodSeconds");
-        if json.get("spec").is_some() {
-            json["metadata"]["generation"] = 1.into();
+        (json["apiVersion"], json["kind"]) = (of.api_version().into(), of.kind.into());
+        let typed = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
+        self.begin(kind, key, typed, now)
+    }
+
+    /// Puts a new object in.
+    fn begin(
+        &mut self,
+        kind: usize,
+        key: ObjectKey,
+        mut typed: Box<dyn Stored>,
+        now: Timestamp,
+    ) -> Result<Arc<Object>, Refused> {
+        let has_spec = (KINDS[kind].has_spec)(&*typed);
+        let meta = typed.meta_mut();
+        meta.uid = Some(self.names.uid());
+        meta.creation_timestamp = Some(Time(seconds(now)));
+        (meta.deletion_timestamp, meta.deletion_grace_period_seconds) = (None, None);
+        if has_spec {
+            meta.generation = Some(1);
         }
-        self.put(kind, key, json)
+        self.put(kind, key, typed)
     }
 
     fn namespace_takes(&self, of: &Kind, key: &ObjectKey) -> Result<(), Refused> {
@@ -283,29 +250,24 @@ impl Store {
     ) -> Result<Arc<Object>, Refused> {
         let of = &KINDS[kind];
         let before = self.object(kind, key).cloned().ok_or_else(|| Refused::not_found(of, &key.name))?;
-        for field in ["uid", "creationTimestamp", "resourceVersion", "name", "namespace", "generation"] {
-            let kept = before.json["metadata"].get(field).cloned();
-            let meta = json["metadata"].as_object_mut().ok_or_else(|| Refused::bad_request("metadata is no object"))?;
-            match kept {
-                Some(kept) => drop(meta.insert(field.to_owned(), kept)),
-                None => drop(meta.remove(field)),
-            }
+        (json["apiVersion"], json["kind"]) = (of.api_version().into(), of.kind.into());
+        let typed = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
+        self.supersede(&before, typed)
+    }
+
+    fn supersede(&mut self, before: &Arc<Object>, mut typed: Box<dyn Stored>) -> Result<Arc<Object>, Refused> {
+        let (was, meta) = (before.meta(), typed.meta_mut());
+        (meta.uid, meta.creation_timestamp) = (was.uid.clone(), was.creation_timestamp.clone());
+        (meta.name, meta.namespace) = (was.name.clone(), was.namespace.clone());
+        (meta.resource_version, meta.generation) = (was.resource_version.clone(), was.generation);
+        let leaves = meta.deletion_timestamp.is_some() && was.deletion_timestamp.is_none();
+        if typed.is_same(&*before.typed) {
+            return Ok(Arc::clone(before));
         }
-        let (typed, written) = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
-        if written == before.json {
-            return Ok(before);
+        if leaves || !(KINDS[before.kind].same_spec)(&*typed, &*before.typed) {
+            typed.meta_mut().generation = was.generation.map(|generation| generation + 1);
         }
-        let mut written = written;
-        let spec = |object: &Value| object.get("spec").cloned();
-        let leaves = written.pointer("/metadata/deletionTimestamp").is_some() && !before.is_leaving();
-        if spec(&written) != spec(&before.json) || leaves {
-            let generation = before.json["metadata"]["generation"].as_i64();
-            if let Some(generation) = generation {
-                written["metadata"]["generation"] = (generation + 1).into();
-            }
-        }
-        drop(typed);
-        self.put(kind, key.clone(), written)
+        self.put(before.kind, before.key.clone(), typed)
     }
 
     /// Changes an object in its Rust type; nothing happens when it is not there. What `change` leaves as it was makes no version.
@@ -316,22 +278,34 @@ impl Store {
         change: impl FnOnce(&mut K),
     ) -> Option<Arc<K>>
     where
-        K: k8s_openapi::Resource + Any + Send + Sync + Clone + Serialize,
+        K: k8s_openapi::Resource + Stored + Clone,
     {
-        let mut object = K::clone(&*self.get::<K>(namespace, name)?);
+        let before = self.object(number_of::<K>(), &ObjectKey::new(namespace, name)).cloned()?;
+        let mut object = Box::new(before.seen::<K>()?.clone());
         change(&mut object);
-        let json = serde_json::to_value(&object).ok()?;
-        self.replace(number_of::<K>(), &ObjectKey::new(namespace, name), json).ok()?.typed()
+        self.supersede(&before, object).ok()?.typed()
     }
 
-    /// Creates an object of a Rust type.
+    /// Changes the metadata of an object of any kind, if it is still there.
+    pub(in crate::lab) fn update_meta(
+        &mut self,
+        object: &Object,
+        change: impl FnOnce(&mut ObjectMeta),
+    ) -> Option<Arc<Object>> {
+        let before = self.object(object.kind, &object.key).cloned()?;
+        let mut typed = before.typed.copied();
+        change(typed.meta_mut());
+        self.supersede(&before, typed).ok()
+    }
+
+    /// Creates an object of a Rust type, which names itself.
     ///
     /// # Errors
     ///
     /// As [`create`](Self::create).
     pub(in crate::lab) fn add<K>(&mut self, object: &K, now: Timestamp) -> Result<Arc<K>, Refused>
     where
-        K: k8s_openapi::Resource + Any + Send + Sync + Serialize,
+        K: k8s_openapi::Resource + Stored + Serialize,
     {
         let json = serde_json::to_value(object).map_err(|e| Refused::bad_request(&e.to_string()))?;
         let object = self.create(number_of::<K>(), json, now)?;
@@ -344,9 +318,9 @@ impl Store {
         self.forget(&before);
         self.version += 1;
         // A watch is told the object as it last was, with the version at which it went.
-        let mut json = before.json.clone();
-        json["metadata"]["resourceVersion"] = self.version.to_string().into();
-        let last = Arc::new(Object { kind, key: key.clone(), json, typed: Arc::clone(&before.typed) });
+        let mut typed = before.typed.copied();
+        typed.meta_mut().resource_version = Some(self.version.to_string());
+        let last = Object::new(kind, key.clone(), typed).map_or(before, Arc::new);
         self.tell(Change { version: self.version, before: Some(Arc::clone(&last)), after: None });
         Some(last)
     }
@@ -369,25 +343,26 @@ impl Store {
         self.history.clear();
     }
 
-    fn put(&mut self, kind: usize, key: ObjectKey, mut json: Value) -> Result<Arc<Object>, Refused> {
-        let of = &KINDS[kind];
-        json["apiVersion"] = of.api_version().into();
-        json["kind"] = of.kind.into();
-        json["metadata"]["resourceVersion"] = (self.version + 1).to_string().into();
-        let (typed, json) = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
+    fn put(&mut self, kind: usize, key: ObjectKey, mut typed: Box<dyn Stored>) -> Result<Arc<Object>, Refused> {
+        typed.meta_mut().resource_version = Some((self.version + 1).to_string());
+        let object = Object::new(kind, key.clone(), typed).map_err(|e| Refused::bad_request(&e.to_string()))?;
+        #[cfg(test)]
+        tests::assert_keeps_what_it_writes(&object);
         self.version += 1;
-        let object = Arc::new(Object { kind, key: key.clone(), json, typed });
+        let object = Arc::new(object);
         let before = self.objects[kind].insert(key.clone(), Arc::clone(&object));
-        if let Some(before) = &before {
+        // Where it stands in the indexes as it did, it takes the place of what it was.
+        if let Some(before) = before.as_ref().filter(|was| was.node() != object.node() || labels::moved(was, &object)) {
             self.forget(before);
         }
         for owner in object.owners() {
-            self.owned.entry(owner.to_owned()).or_default().insert((kind, key.clone()));
+            self.owned.entry(owner.uid.clone()).or_default().insert((kind, key.clone()), Arc::clone(&object));
         }
-        self.labelled.add(&object);
-        let node = object.text("/spec/nodeName");
-        if KINDS[kind].kind == "Pod" && !node.is_empty() {
-            self.on_node.entry(node.to_owned()).or_default().insert(key);
+        if kind == self.pods {
+            self.labelled.add(&object);
+        }
+        if let Some(node) = object.node() {
+            self.on_node.entry(node.to_owned()).or_default().insert(key, Arc::clone(&object));
         }
         self.tell(Change { version: self.version, before, after: Some(Arc::clone(&object)) });
         Ok(object)
@@ -395,18 +370,18 @@ impl Store {
 
     /// Takes an object out of the indexes.
     fn forget(&mut self, object: &Object) {
-        self.labelled.forget(object);
+        if object.kind == self.pods {
+            self.labelled.forget(object);
+        }
         for owner in object.owners() {
-            if let Some(all) = self.owned.get_mut(owner) {
+            if let Some(all) = self.owned.get_mut(&owner.uid) {
                 all.remove(&(object.kind, object.key.clone()));
                 if all.is_empty() {
-                    self.owned.remove(owner);
+                    self.owned.remove(&owner.uid);
                 }
             }
         }
-        if KINDS[object.kind].kind == "Pod"
-            && let Some(all) = self.on_node.get_mut(object.text("/spec/nodeName"))
-        {
+        if let Some(all) = object.node().and_then(|node| self.on_node.get_mut(node)) {
             all.remove(&object.key);
         }
     }

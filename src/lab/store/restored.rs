@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Object, ObjectKey, Refused, Store};
+use super::{KINDS, Object, ObjectKey, Refused, Store};
 
 impl Store {
     /// Puts an object in as it says it is: its creation time, its generation and its status are its own. Its uid is `uid`.
@@ -13,6 +13,8 @@ impl Store {
     ///
     /// When its name is taken, or a field can't be read.
     pub(in crate::lab) fn restore(&mut self, kind: usize, mut json: Value, uid: &str) -> Result<Arc<Object>, Refused> {
+        let of = &KINDS[kind];
+        (json["apiVersion"], json["kind"]) = (of.api_version().into(), of.kind.into());
         if !json["metadata"].is_object() {
             json["metadata"] = json!({});
         }
@@ -20,8 +22,9 @@ impl Store {
         let text = |field: &str| json["metadata"][field].as_str().unwrap_or_default().to_owned();
         let key = ObjectKey::new(text("namespace"), text("name"));
         if self.object(kind, &key).is_some() {
-            return Err(Refused::already_exists(&super::KINDS[kind], &key.name));
+            return Err(Refused::already_exists(of, &key.name));
         }
-        self.put(kind, key, json)
+        let typed = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
+        self.put(kind, key, typed)
     }
 }

@@ -302,7 +302,7 @@ async fn no_secret_gets_into_a_twin_wherever_it_stands() {
     let whole = |lab: &Lab| -> String {
         let json = |number: usize| {
             lab.shared.read(|world| {
-                world.store.objects(number, None).map(|object| object.json.to_string()).collect::<String>()
+                world.store.objects(number, None).map(|object| object.json().to_string()).collect::<String>()
             })
         };
         (0..crate::lab::store::KINDS.len()).map(json).collect()

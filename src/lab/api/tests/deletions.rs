@@ -57,8 +57,8 @@ async fn another_object_than_was_meant_is_spared() {
     assert_eq!(refused(meant(Some("other"), None)).await, (409, words));
     let (code, words) = refused(meant(None, Some("1"))).await;
     assert!(code == 409 && words.contains("The object might have been modified"), "{words}");
-    let version = made.version().to_string();
-    lab.pods().delete("a", &meant(Some(made.uid()), Some(&version))).await.unwrap();
+    let version = made.version();
+    lab.pods().delete("a", &meant(Some(made.uid()), Some(version))).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

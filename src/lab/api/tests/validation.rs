@@ -239,6 +239,6 @@ async fn an_object_that_lacks_defaults_is_changed_only_where_it_is_written() {
     let labelled = lab.merge(&path, &json!({"metadata": {"labels": {"a": "b"}}})).await.unwrap();
     assert_eq!(labelled["metadata"]["generation"], 1);
     let scaled = lab.merge(&path, &json!({"spec": {"replicas": 3}})).await.unwrap();
-    assert_eq!(scaled["spec"]["template"], before.json["spec"]["template"], "or it would roll out");
+    assert_eq!(scaled["spec"]["template"], before.json()["spec"]["template"], "or it would roll out");
     assert_eq!(scaled["metadata"]["generation"], 2);
 }

@@ -212,7 +212,7 @@ impl Round<'_> {
     fn scale(&mut self, target: &Target, name: &str, desired: i32) {
         let place = ObjectKey::new(self.key.namespace.clone(), name);
         let Some(object) = self.world.store.object(target.kind, &place) else { return };
-        let mut json = object.json.clone();
+        let mut json = object.json();
         json["spec"]["replicas"] = desired.into();
         if self.world.store.replace(target.kind, &place, json).is_err() {
             return;

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use self::expected::expected;
-use super::objects::{Selection, count, is_ready, key_of, pods_selected};
+use super::objects::{count, is_ready, key_of, pods_selected, selects};
 use super::{Controller, Task};
 use crate::lab::store::{Change, ObjectKey};
 use crate::lab::world::World;
@@ -35,8 +35,7 @@ pub(super) fn observe(world: &mut World, change: &Change) {
     let pods: Vec<&Arc<Pod>> = was.iter().chain(&now).collect();
     let takes = |budget: &Arc<PodDisruptionBudget>| {
         let selector = budget.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        let selection = selector.map(Selection::of);
-        selection.is_some_and(|selection| pods.iter().any(|pod| selection.takes(&pod.metadata)))
+        selector.is_some_and(|selector| pods.iter().any(|pod| selects(selector, &pod.metadata)))
     };
     let namespace = change.object().key.namespace.as_str();
     let budgets: Vec<_> = world.store.list::<PodDisruptionBudget>(Some(namespace)).filter(takes).collect();
@@ -48,7 +47,7 @@ pub(super) fn observe(world: &mut World, change: &Change) {
 /// What of a pod a budget depends on.
 fn seen(pod: &Pod) -> impl PartialEq {
     let meta = &pod.metadata;
-    (meta.labels.clone(), meta.owner_references.clone(), meta.deletion_timestamp.is_some(), is_ready(pod))
+    (&meta.labels, &meta.owner_references, meta.deletion_timestamp.is_some(), is_ready(pod))
 }
 
 pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {

@@ -38,7 +38,7 @@ fn nodes(lab: &Shared) -> Vec<String> {
 fn taint(lab: &Shared, name: &str, taints: &Value) {
     lab.with(|world| {
         let key = ObjectKey::new("", name);
-        let mut json = world.store.object(number_of::<Node>(), &key).unwrap().json.clone();
+        let mut json = world.store.object(number_of::<Node>(), &key).unwrap().json();
         json["spec"] = json!({"taints": taints});
         world.store.replace(number_of::<Node>(), &key, json).unwrap();
     });

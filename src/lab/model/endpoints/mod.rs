@@ -41,13 +41,14 @@ pub(super) fn observe(world: &mut World, change: &Change) {
     if was.as_deref().map(seen) == now.as_deref().map(seen) {
         return;
     }
-    let labels: Vec<_> = was.iter().chain(&now).map(|pod| pod.metadata.labels.clone().unwrap_or_default()).collect();
+    let none = BTreeMap::new();
+    let labels: Vec<_> = was.iter().chain(&now).map(|pod| pod.metadata.labels.as_ref().unwrap_or(&none)).collect();
     let takes = |service: &Arc<Service>| {
         let selector = service.spec.as_ref().and_then(selector);
         let has = |labels: &BTreeMap<String, String>| {
             selector.is_some_and(|selector| selector.iter().all(|(name, value)| labels.get(name) == Some(value)))
         };
-        labels.iter().any(has)
+        labels.iter().copied().any(has)
     };
     let namespace = change.object().key.namespace.as_str();
     let keys: Vec<_> =
@@ -61,9 +62,9 @@ pub(super) fn observe(world: &mut World, change: &Change) {
 fn seen(pod: &Pod) -> impl PartialEq {
     let (meta, spec, status) = (&pod.metadata, pod.spec.as_ref(), pod.status.as_ref());
     (
-        (meta.uid.clone(), meta.labels.clone(), meta.deletion_timestamp.is_some()),
-        spec.and_then(|spec| spec.node_name.clone()),
-        status.map(|status| (status.pod_ip.clone(), status.pod_ips.clone())),
+        (&meta.uid, &meta.labels, meta.deletion_timestamp.is_some()),
+        spec.and_then(|spec| spec.node_name.as_ref()),
+        status.map(|status| (&status.pod_ip, &status.pod_ips)),
         (is_ready(pod), is_finished(pod)),
     )
 }

@@ -22,8 +22,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Pod;
-use serde_json::Value;
+use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use tokio::time::Instant;
 
 pub(in crate::lab) use self::adopt::adopt;
@@ -93,7 +92,7 @@ pub(super) fn observe(world: &mut World, change: &Change) {
     match KINDS[object.kind].kind {
         "Node" if change.before.is_none() || change.after.is_none() => power_changed(world, &object.key.name),
         "Pod" => {
-            let node = object.text("/spec/nodeName");
+            let node = object.node().unwrap_or_default();
             let (before, after) = (change.before.as_deref(), change.after.as_deref());
             if !node.is_empty() && concerns(before, after) {
                 let (key, uid, node) = (object.key.clone(), object.uid().to_owned(), node.to_owned());
@@ -106,14 +105,21 @@ pub(super) fn observe(world: &mut World, change: &Change) {
 
 /// Whether a change of a pod is one that its kubelet did not make.
 fn concerns(before: Option<&Object>, after: Option<&Object>) -> bool {
-    let (Some(before), Some(after)) = (before, after) else { return true };
-    let differs = |field: &str| before.json.pointer(field) != after.json.pointer(field);
-    let gates = after.json.pointer("/spec/readinessGates").and_then(Value::as_array);
-    differs("/spec")
-        || differs("/metadata/deletionTimestamp")
-        || differs("/metadata/deletionGracePeriodSeconds")
-        || differs("/metadata/annotations")
-        || (gates.is_some_and(|gates| !gates.is_empty()) && differs("/status/conditions"))
+    let (Some(before), Some(after)) = (before.and_then(Object::seen::<Pod>), after.and_then(Object::seen::<Pod>))
+    else {
+        return true;
+    };
+    let gates = after.spec.as_ref().and_then(|spec| spec.readiness_gates.as_ref());
+    let (was, is) = (&before.metadata, &after.metadata);
+    before.spec != after.spec
+        || was.deletion_timestamp != is.deletion_timestamp
+        || was.deletion_grace_period_seconds != is.deletion_grace_period_seconds
+        || was.annotations != is.annotations
+        || (gates.is_some_and(|gates| !gates.is_empty()) && conditions(before) != conditions(after))
+}
+
+fn conditions(pod: &Pod) -> Option<&Vec<PodCondition>> {
+    pod.status.as_ref()?.conditions.as_ref()
 }
 
 pub(super) fn perform(world: &mut World, errand: Errand) {

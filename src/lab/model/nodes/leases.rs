@@ -43,7 +43,7 @@ pub(super) fn join(world: &mut World, node: &Node) {
     let spec = LeaseSpec {
         holder_identity: Some(name.clone()),
         lease_duration_seconds: Some(HOLDS),
-        renew_time: Some(MicroTime(now)),
+        renew_time: Some(micro(now)),
         ..LeaseSpec::default()
     };
     let there = world.store.update::<Lease>(NAMESPACE, &name, |lease| {
@@ -60,6 +60,11 @@ pub(super) fn join(world: &mut World, node: &Node) {
         // A cluster without the namespace has none, as a twin may.
         drop(world.store.add(&Lease { metadata, spec: Some(spec) }, now));
     }
+}
+
+/// The API keeps whole microseconds.
+fn micro(time: Timestamp) -> MicroTime {
+    MicroTime(Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time))
 }
 
 /// When a node's lease was last renewed, as its controller knows.
@@ -110,7 +115,7 @@ pub(in crate::lab) fn show(world: &mut World, watched: Option<Duration>) {
             // It is made at some moment, and not renewed before that.
             let renewed = &mut lease.spec.get_or_insert_default().renew_time;
             if renewed.as_ref().is_none_or(|time| time.0 < last) {
-                *renewed = Some(MicroTime(last));
+                *renewed = Some(micro(last));
             }
         });
         if world.nodes.is_up(&name) {

@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use k8s_openapi::Metadata;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
-use serde::Serialize;
 
-use super::{Selection, key_of};
+use super::{Selection, key_of, selects};
 use crate::lab::model::Controller;
-use crate::lab::store::{Change, ObjectKey, controller_of};
+use crate::lab::store::{Change, ObjectKey, Stored, controller_of};
 use crate::lab::world::World;
 
 /// A reference to an object as what controls another.
@@ -42,7 +41,7 @@ pub(in crate::lab) fn notice_owners<C, O>(
         && is_new_orphan(was.as_deref().map(Metadata::metadata), now.metadata())
     {
         let namespace = change.object().key.namespace.as_str();
-        let takes = |owner: &Arc<O>| selector(owner).is_some_and(|all| Selection::of(all).takes(now.metadata()));
+        let takes = |owner: &Arc<O>| selector(owner).is_some_and(|all| selects(all, now.metadata()));
         let owners = world.store.list::<O>(Some(namespace)).filter(takes);
         keys.extend(owners.map(|owner| key_of(owner.metadata())));
     }
@@ -73,7 +72,7 @@ pub(in crate::lab) fn claim<C, O>(
     fits: impl Fn(&C) -> bool,
 ) -> Vec<Arc<C>>
 where
-    C: Metadata<Ty = ObjectMeta> + Any + Send + Sync + Clone + Serialize,
+    C: Metadata<Ty = ObjectMeta> + Stored + Clone,
     O: Metadata<Ty = ObjectMeta>,
 {
     let selection = Selection::of(selector);
@@ -103,7 +102,7 @@ where
 
 fn adopt<C>(world: &mut World, child: &C, own: &OwnerReference) -> Option<Arc<C>>
 where
-    C: Metadata<Ty = ObjectMeta> + Any + Send + Sync + Clone + Serialize,
+    C: Metadata<Ty = ObjectMeta> + Stored + Clone,
 {
     let key = key_of(child.metadata());
     world.store.update::<C>(&key.namespace, &key.name, |child| {
@@ -115,7 +114,7 @@ where
 
 fn release<C>(world: &mut World, child: &C, uid: &str)
 where
-    C: Metadata<Ty = ObjectMeta> + Any + Send + Sync + Clone + Serialize,
+    C: Metadata<Ty = ObjectMeta> + Stored + Clone,
 {
     let key = key_of(child.metadata());
     world.store.update::<C>(&key.namespace, &key.name, |child| {

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use super::is_finished;
 use crate::lab::store::{KINDS, Object, ObjectKey, Store, number_of};
@@ -36,7 +35,7 @@ pub(in crate::lab) fn delete_holding(
     kind: usize,
     key: &ObjectKey,
     grace: Option<i64>,
-    finalizers: Option<&[Value]>,
+    finalizers: Option<&[String]>,
 ) -> Deleted {
     let Some(object) = world.store.object(kind, key).cloned() else { return Deleted::NotFound };
     if let Some(pod) = object.typed::<Pod>() {
@@ -53,7 +52,7 @@ pub(in crate::lab) fn delete_holding(
 /// Takes an object away that was asked to leave, once nothing holds it any more; of a pod also its kubelet must have let it go.
 pub(in crate::lab) fn finalize(world: &mut World, kind: usize, key: &ObjectKey) {
     let Some(object) = world.store.object(kind, key) else { return };
-    let grace = object.json.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64).unwrap_or(0);
+    let grace = object.meta().deletion_grace_period_seconds.unwrap_or(0);
     if object.is_leaving() && grace == 0 && !is_held(&world.store, object, None) {
         world.store.remove(kind, key);
     }
@@ -64,14 +63,14 @@ fn delete_pod(
     object: &Arc<Object>,
     pod: &Pod,
     grace: Option<i64>,
-    finalizers: Option<&[Value]>,
+    finalizers: Option<&[String]>,
 ) -> Deleted {
     let object = match deadline(pod, grace, world.time().0) {
         Asked::Before => return Deleted::Leaving(mark(&mut world.store, object, None, finalizers)),
         Asked::Now(deadline, seconds) => mark(&mut world.store, object, Some((&Time(deadline), seconds)), finalizers),
         Asked::Over => mark(&mut world.store, object, None, finalizers),
     };
-    let seconds = object.json.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let seconds = object.meta().deletion_grace_period_seconds;
     if seconds.is_some_and(|seconds| seconds > 0) || is_held(&world.store, &object, None) {
         return Deleted::Leaving(object);
     }
@@ -115,39 +114,33 @@ fn mark(
     store: &mut Store,
     object: &Arc<Object>,
     until: Option<(&Time, i64)>,
-    finalizers: Option<&[Value]>,
+    finalizers: Option<&[String]>,
 ) -> Arc<Object> {
-    let mut json = object.json.clone();
-    if let Some(finalizers) = finalizers {
-        set_list(&mut json["metadata"], "finalizers", finalizers.to_vec());
-    }
-    if let Some((until, seconds)) = until {
-        json["metadata"]["deletionTimestamp"] = serde_json::to_value(until).unwrap_or_default();
-        json["metadata"]["deletionGracePeriodSeconds"] = seconds.into();
-        if object.kind == number_of::<Namespace>() {
-            if !json["status"].is_object() {
-                json["status"] = json!({});
-            }
-            json["status"]["phase"] = "Terminating".into();
+    let change = |meta: &mut ObjectMeta| {
+        if let Some(finalizers) = finalizers {
+            meta.finalizers = Some(finalizers.to_vec()).filter(|finalizers| !finalizers.is_empty());
         }
+        if let Some((until, seconds)) = until {
+            meta.deletion_timestamp = Some(until.clone());
+            meta.deletion_grace_period_seconds = Some(seconds);
+        }
+    };
+    if object.kind == number_of::<Namespace>() && until.is_some() {
+        store.update::<Namespace>("", &object.key.name, |namespace| {
+            change(&mut namespace.metadata);
+            namespace.status.get_or_insert_default().phase = Some("Terminating".to_owned());
+        });
+    } else {
+        store.update_meta(object, change);
     }
-    store.replace(object.kind, &object.key, json).unwrap_or_else(|_| Arc::clone(object))
-}
-
-/// Sets a list of an object; an empty one is not written.
-pub(in crate::lab) fn set_list(object: &mut Value, field: &str, list: Vec<Value>) {
-    match object {
-        Value::Object(fields) if list.is_empty() => drop(fields.remove(field)),
-        object => object[field] = list.into(),
-    }
+    Arc::clone(store.object(object.kind, &object.key).unwrap_or(object))
 }
 
 /// Whether finalizers keep an object, its own or those that it is to have, or, of a namespace, what is in it.
-fn is_held(store: &Store, object: &Object, finalizers: Option<&[Value]>) -> bool {
-    let own = object.json.pointer("/metadata/finalizers").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+fn is_held(store: &Store, object: &Object, finalizers: Option<&[String]>) -> bool {
     let inside = || {
         let mut kinds = KINDS.iter().enumerate().filter(|(_, kind)| kind.namespaced);
         kinds.any(|(number, _)| store.objects(number, Some(&object.key.name)).next().is_some())
     };
-    !finalizers.unwrap_or(own).is_empty() || (object.kind == number_of::<Namespace>() && inside())
+    !finalizers.unwrap_or(object.finalizers()).is_empty() || (object.kind == number_of::<Namespace>() && inside())
 }

@@ -9,13 +9,13 @@ mod selection;
 mod tests;
 
 pub(in crate::lab) use self::claims::{claim, notice_owners, owner_reference};
-pub(in crate::lab) use self::deletion::{Deleted, delete, delete_holding, finalize, set_list};
+pub(in crate::lab) use self::deletion::{Deleted, delete, delete_holding, finalize};
 pub(in crate::lab) use self::history::{forget_old_revisions, hash, restore_revision, revision_of, template_of};
 pub(in crate::lab) use self::pods::{
     available_in, condition, create_pod, is_active, is_available, is_finished, is_ready, phase, ready_since,
     set_condition,
 };
-pub(in crate::lab) use self::selection::{Selection, pods_selected, scaled};
+pub(in crate::lab) use self::selection::{Selection, pods_selected, scaled, selects};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 

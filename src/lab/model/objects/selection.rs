@@ -31,11 +31,25 @@ impl Selection {
     }
 }
 
+/// Whether a selector takes an object: for one look, where reading the selector would cost more.
+pub(in crate::lab) fn selects(selector: &LabelSelector, meta: &ObjectMeta) -> bool {
+    let has = |(label, value)| meta.labels.as_ref().is_some_and(|labels| labels.get(label) == Some(value));
+    selector.match_labels.iter().flatten().all(has) && (is_plain(selector) || Selection::of(selector).takes(meta))
+}
+
+/// Whether it names labels with their values alone.
+fn is_plain(selector: &LabelSelector) -> bool {
+    selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+}
+
 /// The pods of a namespace that a selector takes, by their names.
 pub(in crate::lab) fn pods_selected(store: &Store, namespace: &str, selector: &LabelSelector) -> Vec<Arc<Pod>> {
-    let (none, selection) = (BTreeMap::new(), Selection::of(selector));
+    let none = BTreeMap::new();
     let mut pods = store.pods_with(namespace, selector.match_labels.as_ref().unwrap_or(&none));
-    pods.retain(|pod| selection.takes(&pod.metadata));
+    if !is_plain(selector) {
+        let selection = Selection::of(selector);
+        pods.retain(|pod| selection.takes(&pod.metadata));
+    }
     pods
 }
 

@@ -91,7 +91,7 @@ async fn a_namespace_is_held_by_what_is_in_it() {
     let pod = pod(&lab, "web");
     lab.with(|world| {
         let Deleted::Leaving(left) = delete(world, kind, &key, None) else { panic!("it is gone") };
-        assert_eq!(left.text("/status/phase"), "Terminating");
+        assert_eq!(left.json()["status"]["phase"], "Terminating");
         delete(world, number_of::<Pod>(), &pod, None);
         finalize(world, kind, &key);
         assert!(world.store.object(kind, &key).is_none());
