@@ -7,11 +7,8 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use hdrhistogram::serialization::{Serializer, V2DeflateSerializer};
-
 use super::distribution::Distribution;
+use super::payload::Payloads;
 use super::series::{Row, Seen, Series, float, seconds};
 use super::timeline::{SECOND, Seconds};
 use crate::probe::Nanos;
@@ -20,7 +17,7 @@ use crate::probe::Nanos;
 /// whole lines, but for a last one that the system itself cut.
 pub struct HlogWriter<W> {
     out: W,
-    serializer: V2DeflateSerializer,
+    payloads: Payloads,
     scratch: Distribution,
     cursors: Vec<Seconds>,
     lines: String,
@@ -40,7 +37,7 @@ impl<W: Write> HlogWriter<W> {
         writeln!(out, "#\"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\"Interval_Compressed_Histogram\"")?;
         out.flush()?;
         let scratch = Distribution::new().map_err(io::Error::other)?;
-        Ok(Self { out, serializer: V2DeflateSerializer::new(), scratch, cursors: Vec::new(), lines: String::new() })
+        Ok(Self { out, payloads: Payloads::new(), scratch, cursors: Vec::new(), lines: String::new() })
     }
 
     /// Writes every second that has become complete since the last call, over all series in order of time, and flushes. The
@@ -75,15 +72,13 @@ impl<W: Write> HlogWriter<W> {
             if self.scratch.is_empty() {
                 continue;
             }
-            let mut payload = Vec::new();
-            self.serializer.serialize(self.scratch.histogram(), &mut payload).map_err(io::Error::other)?;
             // The largest value in milliseconds, as the readers' default divisor has it.
             let largest = float(self.scratch.histogram().max()) / 1e6;
             let tag = format!("{}/{}/{outcome}", series.probe(), series.stream().label());
             let (start, length) = (seconds(from), seconds(SECOND));
-            let payload = STANDARD.encode(&payload);
-            writeln!(self.lines, "Tag={tag},{start:.3},{length:.3},{largest:.3},{payload}")
-                .map_err(io::Error::other)?;
+            write!(self.lines, "Tag={tag},{start:.3},{length:.3},{largest:.3},").map_err(io::Error::other)?;
+            self.payloads.add(self.scratch.histogram(), &mut self.lines)?;
+            self.lines.push('\n');
             if self.scratch.above() > 0 {
                 let above = self.scratch.above();
                 writeln!(self.lines, "#{above} above 10 min in the line before").map_err(io::Error::other)?;
@@ -101,9 +96,11 @@ impl<W: Write> HlogWriter<W> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use hdrhistogram::Histogram;
-    use hdrhistogram::serialization::Deserializer;
     use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
+    use hdrhistogram::serialization::{Deserializer, Serializer as _, V2DeflateSerializer};
 
     use proptest::prelude::*;
 

@@ -25,6 +25,7 @@ mod judge;
 mod live;
 mod object;
 mod outage;
+mod payload;
 mod phase;
 mod recovery;
 mod sequential;
