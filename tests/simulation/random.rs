@@ -35,10 +35,36 @@ struct Step {
 
 #[derive(Debug, Clone)]
 enum What {
-    Kill { count: u8, grace: bool },
-    Evict { count: u8 },
-    Drain { count: u8 },
-    Scale { replicas: u8 },
+    Kill {
+        count: u8,
+        grace: bool,
+    },
+    Evict {
+        count: u8,
+    },
+    Drain {
+        count: u8,
+    },
+    Scale {
+        replicas: u8,
+    },
+    /// All processes that the runner may suspend, or launching alone, which may be in one zone.
+    Suspend {
+        all: bool,
+        zone: Option<u8>,
+    },
+    /// So many replicas scaled away, or one killed.
+    Dns {
+        replicas: Option<u8>,
+    },
+    Terminate {
+        zone: u8,
+        power: bool,
+    },
+    Zone {
+        zone: u8,
+        power: bool,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -69,6 +95,10 @@ fn what() -> impl Strategy<Value = What> {
         (1..3_u8).prop_map(|count| What::Evict { count }),
         (1..3_u8).prop_map(|count| What::Drain { count }),
         (0..8_u8).prop_map(|replicas| What::Scale { replicas }),
+        (any::<bool>(), prop::option::of(0..3_u8)).prop_map(|(all, zone)| What::Suspend { all, zone }),
+        prop::option::of(1..3_u8).prop_map(|replicas| What::Dns { replicas }),
+        (0..3_u8, any::<bool>()).prop_map(|(zone, power)| What::Terminate { zone, power }),
+        (0..3_u8, any::<bool>()).prop_map(|(zone, power)| What::Zone { zone, power }),
     ]
 }
 
@@ -78,6 +108,11 @@ fn random() -> impl Strategy<Value = Random> {
     let death = prop::option::weighted(0.7, (1..120_u8, any::<bool>()));
     (workload(), steps, 0..Foul::ALL.len(), any::<u64>(), death)
         .prop_map(|(workload, steps, foul, weather, death)| Random { workload, steps, foul, weather, death })
+}
+
+/// A zone of the cluster.
+fn named(zone: u8) -> String {
+    format!("us-east-1{}", char::from(b'a' + zone))
 }
 
 impl Workload {
@@ -124,6 +159,23 @@ impl Random {
                 What::Scale { replicas } => format!(
                     "{{{head}, for: {hold}ms, scale: {{workload: deployment/web, namespace: shop, replicas: {replicas}}}}}"
                 ),
+                What::Suspend { all, zone } => {
+                    let what = if *all { "[Launch, Terminate, AZRebalance]" } else { "[Launch]" };
+                    let zone = zone.filter(|_| !all).map_or(String::new(), |zone| format!(", zone: {}", named(zone)));
+                    format!("{{{head}, for: {hold}ms, asgSuspend: {{groups: {{all: true}}, processes: {what}{zone}}}}}")
+                }
+                What::Dns { replicas: None } => format!("{{{head}, coreDns: {{mode: kill}}}}"),
+                What::Dns { replicas: Some(replicas) } => {
+                    format!("{{{head}, for: {hold}ms, coreDns: {{mode: scaleToZero, replicas: {replicas}}}}}")
+                }
+                What::Terminate { zone, power } => {
+                    let mode = if *power { "powerLoss" } else { "scaleIn" };
+                    format!("{{{head}, nodeTerminate: {{nodes: {{zone: {}}}, mode: {mode}}}}}", named(*zone))
+                }
+                What::Zone { zone, power } => {
+                    let mode = if *power { "powerLoss" } else { "isolate" };
+                    format!("{{{head}, for: {hold}ms, zoneOutage: {{zone: {}, mode: {mode}}}}}", named(*zone))
+                }
             }
         });
         steps.collect::<Vec<_>>().join(", ")
