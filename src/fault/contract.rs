@@ -389,6 +389,12 @@ pub trait Fault: Clone + std::fmt::Debug + PartialEq + Serialize + DeserializeOw
     /// How long the effect may take to show once the injection was acknowledged.
     fn effect_deadline(&self, note: &Self::Note) -> std::time::Duration;
 
+    /// Whether the fault holds a target, which no other step may hold meanwhile: it gives back what it found.
+    fn holds(&self, target: &Target) -> bool {
+        let _ = target;
+        self.about().undoable
+    }
+
     /// Which wave a target belongs to, from 0: those of a later wave are injected when every one of the earlier is, and not at all when
     /// one could not be.
     fn wave(&self, target: &Target) -> u8 {

@@ -101,6 +101,12 @@ macro_rules! catalogue {
                 match self { $(Self::$fault(f) => Ok(f.effect_deadline(&read_note::<$fault>(note)?))),+ }
             }
 
+            /// See [`Fault::holds`].
+            #[must_use]
+            pub fn holds(&self, target: &Target) -> bool {
+                match self { $(Self::$fault(f) => f.holds(target)),+ }
+            }
+
             /// See [`Fault::wave`].
             #[must_use]
             pub fn wave(&self, target: &Target) -> u8 {

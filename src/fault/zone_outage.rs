@@ -168,6 +168,11 @@ impl Fault for ZoneOutage {
         }
     }
 
+    /// Its nodes heal by themselves.
+    fn holds(&self, target: &Target) -> bool {
+        matches!(target.kind.as_str(), "group" | "subnet")
+    }
+
     /// The groups are held before the first subnet is cut or the first instance goes.
     fn wave(&self, target: &Target) -> u8 {
         match target.kind.as_str() {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::claims::{Claim, Claims};
 use super::undo::Undoer;
 use super::undo_log::{ActId, Record};
 use crate::fault::{self, Acting, Effect, Ending, FaultError, Heal, Injected};
@@ -36,6 +37,8 @@ pub(super) struct Stage {
     pub undoer: Undoer,
     /// Limits, checked again at every mutation.
     pub allowance: RefCell<Allowance>,
+    /// Which step holds what.
+    pub claims: Claims,
     /// True once the run must end: nothing more is injected, everything is undone.
     pub stop: watch::Receiver<bool>,
     /// False while the lease is not confirmed: nothing is injected.
@@ -90,7 +93,8 @@ impl Stage {
             () = self.stopped() => return self.skip_all(work, "the run was ending"),
             () = ready => {}
         }
-        let acts = self.prepare(work).await;
+        let claim = self.claims.of(work.step.name.as_str());
+        let acts = self.prepare(work, &claim).await;
         if acts.is_empty() {
             return;
         }
@@ -125,6 +129,7 @@ impl Stage {
         tokio::join!(hold, self.take_back(work, &rest));
         self.look_back(work, &live).await;
         self.take_back(work, &live).await;
+        drop(claim);
         join_all(those(&[Came::Live, Came::Blocked]).into_iter().map(|act| self.heal(work, act))).await;
     }
 
@@ -173,9 +178,18 @@ impl Stage {
     }
 
     /// Reads what the undos need, and checks the limits once more.
-    async fn prepare(&self, work: &Work) -> Vec<Act> {
+    async fn prepare(&self, work: &Work, claim: &Claim<'_>) -> Vec<Act> {
         let cx = self.acting(work.step.name.as_str());
-        let notes = join_all(work.planned.targets.iter().map(|target| work.step.fault.prepare(&cx, target))).await;
+        let (fault, cx) = (&work.step.fault, &cx);
+        let prepared = work.planned.targets.iter().map(|target| async move {
+            if fault.holds(target)
+                && let Err(step) = claim.take(target)
+            {
+                return Err(FaultError::State(format!("step `{step}` holds {target}, and has not given it back yet")));
+            }
+            fault.prepare(cx, target).await
+        });
+        let notes = join_all(prepared).await;
         let mut acts = Vec::new();
         for ((id, target), note) in (work.first_act..).zip(&work.planned.targets).zip(notes) {
             match note {

@@ -11,6 +11,7 @@
 
 mod back_off;
 mod book;
+mod claims;
 mod convert;
 mod dispatcher;
 mod executor;
@@ -232,7 +233,8 @@ async fn hold(mut request: Request, dir: &RunDir, recorder: &mut Recorder, place
     let (confirmed, sure) = watch::channel(true);
     let (end, ends) = watch::channel(None);
     let allowance = RefCell::new(Allowance::of(&request.plan));
-    let stage = Rc::new(Stage { undoer, allowance, stop: stopped, confirmed: sure, end: ends });
+    let claims = claims::Claims::default();
+    let stage = Rc::new(Stage { undoer, allowance, claims, stop: stopped, confirmed: sure, end: ends });
     let (keeper, news) = mpsc::unbounded_channel();
     tokio::spawn(place.clone().keep(move || clock.wall(clock.now()), keeper));
     let (from_watches, seen) = mpsc::unbounded_channel();
