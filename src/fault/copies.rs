@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::contract::{Acting, FaultError, Permission};
 use super::held::{Found, NOTE, NOTE_POINTER, current};
-use super::kube::{PAGE, retried, write};
+use super::kube::{PAGE, following, retried, write};
 use crate::cluster::status_of;
 use crate::record::Target;
 
@@ -91,9 +91,9 @@ async fn pass(cx: &Acting<'_>, target: &Target) -> Result<Copies, FaultError> {
         for set in page.items.iter().filter(|set| is_of(set, target)) {
             take_off(cx, target, set, &mut copies).await?;
         }
-        match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => params = params.continue_token(&token),
-            _ => return Ok(copies),
+        match following(&params, &page.metadata) {
+            Some(next) => params = next,
+            None => return Ok(copies),
         }
     }
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::contract::{Acting, FaultError, Injected, Left, Refusal, Undo};
 use super::copies;
-use super::kube::{PAGE, retried, write};
+use super::kube::{PAGE, following, retried, write};
 use crate::cluster::{Cluster, status_of};
 use crate::record::Target;
 
@@ -374,9 +374,9 @@ impl Field {
             let page =
                 retried(|| api.list_metadata(&params)).await.map_err(FaultError::api(format!("list the {kind}s")))?;
             left.extend(page.items.iter().filter_map(|object| self.note_on(&object.metadata, kind)));
-            match page.metadata.continue_ {
-                Some(token) if !token.is_empty() => params = params.continue_token(&token),
-                _ => return Ok(left),
+            match following(&params, &page.metadata) {
+                Some(next) => params = next,
+                None => return Ok(left),
             }
         }
     }

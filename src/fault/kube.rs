@@ -6,8 +6,8 @@ use std::time::Duration;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{Api, ListParams};
-use kube::core::{ObjectMeta, Selector as Labels, SelectorExt as _};
+use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::core::{ListMeta, ObjectMeta, Selector as Labels, SelectorExt as _};
 use serde::de::DeserializeOwned;
 
 use super::contract::{Acting, FaultError, Heal, Permission, Refusal};
@@ -55,11 +55,39 @@ where
     loop {
         let page = retried(|| api.list(&params)).await?;
         all.extend(page.items);
-        match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => params = params.continue_token(&token),
-            _ => return Ok(all),
+        match following(&params, &page.metadata) {
+            Some(next) => params = next,
+            None => return Ok(all),
         }
     }
+}
+
+/// Lists the metadata of everything, page by page: of thousands of objects the rest would be megabytes.
+pub(crate) async fn list_metadata<K>(
+    api: Api<K>,
+    resource: &str,
+    namespace: &str,
+) -> Result<Vec<PartialObjectMeta<K>>, Refusal>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let mut params = ListParams::default().limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let page = retried(|| api.list_metadata(&params)).await;
+        let page = page.map_err(|e| refused(&e, "list", resource, namespace))?;
+        all.extend(page.items);
+        match following(&params, &page.metadata) {
+            Some(next) => params = next,
+            None => return Ok(all),
+        }
+    }
+}
+
+/// What asks for the page after one. `None`: it was the last.
+pub(super) fn following(params: &ListParams, page: &ListMeta) -> Option<ListParams> {
+    let token = page.continue_.as_deref().filter(|token| !token.is_empty())?;
+    Some(params.clone().continue_token(token))
 }
 
 /// A failed read while planning, as a refusal that names verb, resource and namespace.

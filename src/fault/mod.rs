@@ -17,7 +17,7 @@ mod pods;
 mod stranded;
 
 pub use self::kube::PROTECTED;
-pub(crate) use self::kube::{covers, is_protected, list, owner_of, refused, retried};
+pub(crate) use self::kube::{covers, is_protected, list, list_metadata, owner_of, refused, retried};
 pub use contract::{
     About, Acting, CloudPermission, CloudScope, Complaint, Effect, Ending, Fault, FaultError, Heal, Injected, Left,
     Permission, Planning, Refusal, Resolution, Undo,

@@ -37,7 +37,7 @@ pub use self::manifest::{Applied, ManifestError};
 pub use self::serve::Listening;
 pub use self::settled::Unsettled;
 pub use self::shape::Shape;
-pub use self::twin::{Assumption, Loaded, Missing, Origin, Pseudonyms, Scope, Twin, TwinError, needed};
+pub use self::twin::{Assumption, Loaded, Missing, Objects, Origin, Pseudonyms, Scope, Twin, TwinError, needed};
 pub use self::weather::{Death, Deed, Expired, Watched, Weather};
 
 use std::rc::Rc;

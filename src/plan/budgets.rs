@@ -5,23 +5,27 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::api::PartialObjectMeta;
 
 use super::{BudgetRoom, PlannedStep};
 use crate::cluster::Cluster;
-use crate::fault::{Refusal, covers, list, owner_of};
+use crate::fault::{Refusal, covers, list, list_metadata, owner_of};
 use crate::record::Target;
+
+/// Labels, uid and owner of a pod: no more is asked for, where there may be thousands.
+type PodMeta = PartialObjectMeta<Pod>;
 
 /// The budgets and pods of one namespace.
 pub(super) struct Namespace {
     pub name: String,
     pub budgets: Vec<PodDisruptionBudget>,
-    pub pods: Vec<Pod>,
+    pub pods: Vec<PodMeta>,
 }
 
 /// Reads the budgets and pods of a namespace.
 pub(super) async fn read(cluster: &Cluster, namespace: &str) -> Result<Namespace, Refusal> {
     let budgets = list(cluster.api(namespace), "poddisruptionbudgets", namespace, None).await?;
-    let pods = list(cluster.api(namespace), "pods", namespace, None).await?;
+    let pods = list_metadata(cluster.api(namespace), "pods", namespace).await?;
     Ok(Namespace { name: namespace.to_owned(), budgets, pods })
 }
 
@@ -35,13 +39,11 @@ pub(super) fn room(namespaces: &[Namespace], steps: &[PlannedStep]) -> (Vec<Budg
             .flat_map(|step| step.touched().map(move |target| (step, target)))
             .filter(|(_, target)| target.namespace == namespace.name)
             .collect();
+        let is_touched = |pod: &&PodMeta| targets.iter().any(|(_, target)| is_or_owns(target, pod));
+        let touched: Vec<&PodMeta> = namespace.pods.iter().filter(is_touched).collect();
         for budget in &namespace.budgets {
-            let covered: Vec<&Pod> = namespace
-                .pods
-                .iter()
-                .filter(|pod| covers(budget, pod.metadata.labels.as_ref()))
-                .filter(|pod| targets.iter().any(|(_, target)| is_or_owns(target, pod)))
-                .collect();
+            let covered = touched.iter().filter(|pod| covers(budget, pod.metadata.labels.as_ref()));
+            let covered: Vec<&PodMeta> = covered.copied().collect();
             let taken = taken(&targets, &covered);
             if taken == 0 {
                 continue;
@@ -55,7 +57,7 @@ pub(super) fn room(namespaces: &[Namespace], steps: &[PlannedStep]) -> (Vec<Budg
 }
 
 /// Whether the pod is the target, or one of the target's own.
-fn is_or_owns(target: &Target, pod: &Pod) -> bool {
+fn is_or_owns(target: &Target, pod: &PodMeta) -> bool {
     match target.kind.as_str() {
         "pod" => pod.metadata.uid.as_ref() == Some(&target.uid),
         "deployment" => {
@@ -68,7 +70,7 @@ fn is_or_owns(target: &Target, pod: &Pod) -> bool {
 }
 
 /// Other budgets on the same pods: the API refuses to evict a pod that has more than one.
-fn shared(namespace: &Namespace, budget: &PodDisruptionBudget, covered: &[&Pod]) -> Vec<String> {
+fn shared(namespace: &Namespace, budget: &PodDisruptionBudget, covered: &[&PodMeta]) -> Vec<String> {
     namespace
         .budgets
         .iter()
@@ -139,7 +141,7 @@ fn is(value: &IntOrString, number: i32, text: &str) -> bool {
 }
 
 /// How many of the covered pods the steps take away; an object that several steps touch counts once.
-fn taken(targets: &[(&PlannedStep, &Target)], covered: &[&Pod]) -> usize {
+fn taken(targets: &[(&PlannedStep, &Target)], covered: &[&PodMeta]) -> usize {
     let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
     for (step, target) in targets {
         let pods = covered.iter().filter(|pod| is_or_owns(target, pod)).count();
@@ -188,7 +190,7 @@ mod tests {
         .unwrap()
     }
 
-    fn pod(name: &str, labels: &serde_json::Value) -> Pod {
+    fn pod(name: &str, labels: &serde_json::Value) -> PodMeta {
         serde_json::from_value(json!({"metadata": {
             "name": name, "namespace": "shop", "uid": format!("uid-{name}"), "labels": labels,
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d4", "uid": "x", "controller": true}],

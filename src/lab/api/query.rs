@@ -207,8 +207,7 @@ impl Form {
             }
         };
         let head = json!({"kind": name, "apiVersion": version, "metadata": metadata}).to_string();
-        let long: usize = objects.iter().map(|object| object.written().len() + 1).sum();
-        let mut list = Vec::with_capacity(head.len() + long + 12);
+        let mut list = Vec::with_capacity(head.len() + 12);
         list.extend_from_slice(&head.as_bytes()[..head.len() - 1]);
         list.extend_from_slice(b",\"items\":[");
         for (number, object) in objects.iter().enumerate() {
@@ -219,7 +218,7 @@ impl Form {
                 list.extend_from_slice(json!({"metadata": object.meta()}).to_string().as_bytes());
             } else {
                 list.push(b'{');
-                list.extend_from_slice(object.fields());
+                list.extend_from_slice(&object.fields());
             }
         }
         list.extend_from_slice(b"]}");

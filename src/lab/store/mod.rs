@@ -76,13 +76,13 @@ pub(in crate::lab) struct Store {
     /// Pods by their nodes.
     on_node: BTreeMap<String, BTreeMap<ObjectKey, Arc<Object>>>,
     labelled: labels::Labels,
-    /// The number of their kind.
-    pods: usize,
     version: u64,
     history: VecDeque<Change>,
     unseen: VecDeque<Change>,
     told: Teller,
     names: Names,
+    /// Whether nobody is told of changes yet.
+    silent: bool,
 }
 
 impl Store {
@@ -92,12 +92,12 @@ impl Store {
             owned: BTreeMap::new(),
             on_node: BTreeMap::new(),
             labelled: labels::Labels::default(),
-            pods: number_of::<Pod>(),
             version: 1,
             history: VecDeque::new(),
             unseen: VecDeque::new(),
             told: Teller::new(1),
             names: Names::new(seed),
+            silent: false,
         }
     }
 
@@ -201,17 +201,11 @@ impl Store {
         }
         (json["apiVersion"], json["kind"]) = (of.api_version().into(), of.kind.into());
         let typed = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
-        self.begin(kind, key, typed, now)
+        Ok(self.begin(kind, key, typed, now))
     }
 
     /// Puts a new object in.
-    fn begin(
-        &mut self,
-        kind: usize,
-        key: ObjectKey,
-        mut typed: Box<dyn Stored>,
-        now: Timestamp,
-    ) -> Result<Arc<Object>, Refused> {
+    fn begin(&mut self, kind: usize, key: ObjectKey, mut typed: Box<dyn Stored>, now: Timestamp) -> Arc<Object> {
         let has_spec = (KINDS[kind].has_spec)(&*typed);
         let meta = typed.meta_mut();
         meta.uid = Some(self.names.uid());
@@ -252,17 +246,17 @@ impl Store {
         let before = self.object(kind, key).cloned().ok_or_else(|| Refused::not_found(of, &key.name))?;
         (json["apiVersion"], json["kind"]) = (of.api_version().into(), of.kind.into());
         let typed = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
-        self.supersede(&before, typed)
+        Ok(self.supersede(&before, typed))
     }
 
-    fn supersede(&mut self, before: &Arc<Object>, mut typed: Box<dyn Stored>) -> Result<Arc<Object>, Refused> {
+    fn supersede(&mut self, before: &Arc<Object>, mut typed: Box<dyn Stored>) -> Arc<Object> {
         let (was, meta) = (before.meta(), typed.meta_mut());
         (meta.uid, meta.creation_timestamp) = (was.uid.clone(), was.creation_timestamp.clone());
         (meta.name, meta.namespace) = (was.name.clone(), was.namespace.clone());
         (meta.resource_version, meta.generation) = (was.resource_version.clone(), was.generation);
         let leaves = meta.deletion_timestamp.is_some() && was.deletion_timestamp.is_none();
         if typed.is_same(&*before.typed) {
-            return Ok(Arc::clone(before));
+            return Arc::clone(before);
         }
         if leaves || !(KINDS[before.kind].same_spec)(&*typed, &*before.typed) {
             typed.meta_mut().generation = was.generation.map(|generation| generation + 1);
@@ -283,7 +277,7 @@ impl Store {
         let before = self.object(number_of::<K>(), &ObjectKey::new(namespace, name)).cloned()?;
         let mut object = Box::new(before.seen::<K>()?.clone());
         change(&mut object);
-        self.supersede(&before, object).ok()?.typed()
+        self.supersede(&before, object).typed()
     }
 
     /// Changes the metadata of an object of any kind, if it is still there.
@@ -295,7 +289,7 @@ impl Store {
         let before = self.object(object.kind, &object.key).cloned()?;
         let mut typed = before.typed.copied();
         change(typed.meta_mut());
-        self.supersede(&before, typed).ok()
+        Some(self.supersede(&before, typed))
     }
 
     /// Creates an object of a Rust type, which names itself.
@@ -320,7 +314,7 @@ impl Store {
         // A watch is told the object as it last was, with the version at which it went.
         let mut typed = before.typed.copied();
         typed.meta_mut().resource_version = Some(self.version.to_string());
-        let last = Object::new(kind, key.clone(), typed).map_or(before, Arc::new);
+        let last = Arc::new(Object::new(kind, key.clone(), typed));
         self.tell(Change { version: self.version, before: Some(Arc::clone(&last)), after: None });
         Some(last)
     }
@@ -343,9 +337,9 @@ impl Store {
         self.history.clear();
     }
 
-    fn put(&mut self, kind: usize, key: ObjectKey, mut typed: Box<dyn Stored>) -> Result<Arc<Object>, Refused> {
+    fn put(&mut self, kind: usize, key: ObjectKey, mut typed: Box<dyn Stored>) -> Arc<Object> {
         typed.meta_mut().resource_version = Some((self.version + 1).to_string());
-        let object = Object::new(kind, key.clone(), typed).map_err(|e| Refused::bad_request(&e.to_string()))?;
+        let object = Object::new(kind, key.clone(), typed);
         #[cfg(test)]
         tests::assert_keeps_what_it_writes(&object);
         self.version += 1;
@@ -358,19 +352,19 @@ impl Store {
         for owner in object.owners() {
             self.owned.entry(owner.uid.clone()).or_default().insert((kind, key.clone()), Arc::clone(&object));
         }
-        if kind == self.pods {
+        if kind == number_of::<Pod>() {
             self.labelled.add(&object);
         }
         if let Some(node) = object.node() {
             self.on_node.entry(node.to_owned()).or_default().insert(key, Arc::clone(&object));
         }
         self.tell(Change { version: self.version, before, after: Some(Arc::clone(&object)) });
-        Ok(object)
+        object
     }
 
     /// Takes an object out of the indexes.
     fn forget(&mut self, object: &Object) {
-        if object.kind == self.pods {
+        if object.kind == number_of::<Pod>() {
             self.labelled.forget(object);
         }
         for owner in object.owners() {
@@ -387,6 +381,9 @@ impl Store {
     }
 
     fn tell(&mut self, change: Change) {
+        if self.silent {
+            return;
+        }
         if self.history.len() == KEPT {
             self.history.pop_front();
         }

@@ -1,9 +1,9 @@
 //! An object, in its Rust type and as the API writes it.
 
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde_json::Value;
@@ -17,13 +17,12 @@ pub(in crate::lab) struct Object {
     pub kind: usize,
     pub key: ObjectKey,
     pub(super) typed: Arc<dyn Stored>,
-    written: Bytes,
+    written: OnceLock<Bytes>,
 }
 
 impl Object {
-    pub(super) fn new(kind: usize, key: ObjectKey, typed: Box<dyn Stored>) -> Result<Self, serde_json::Error> {
-        let written = typed.write()?.into();
-        Ok(Self { kind, key, typed: typed.into(), written })
+    pub(super) fn new(kind: usize, key: ObjectKey, typed: Box<dyn Stored>) -> Self {
+        Self { kind, key, typed: typed.into(), written: OnceLock::new() }
     }
 
     /// In its Rust type. `None`: it is of another kind.
@@ -41,22 +40,35 @@ impl Object {
         self.typed.meta()
     }
 
-    /// As the API writes it, `apiVersion` and `kind` first.
+    /// As the API writes it, `apiVersion` and `kind` first. It is written when it is first asked for, which of most versions nobody does, and
+    /// then kept for whoever watches too.
     pub(in crate::lab) fn written(&self) -> &Bytes {
-        &self.written
+        self.written.get_or_init(|| self.write())
+    }
+
+    fn write(&self) -> Bytes {
+        // Types of the API can all be written.
+        self.typed.write().map(Vec::into_boxed_slice).unwrap_or_default().into()
+    }
+
+    /// The same, not kept: of thousands of objects in a list it would be megabytes.
+    fn once(&self) -> Bytes {
+        self.written.get().map_or_else(|| self.write(), Bytes::clone)
     }
 
     /// The same without its beginning: what comes after `apiVersion` and `kind`, as items of lists are written, up to the closing brace.
-    pub(in crate::lab) fn fields(&self) -> &[u8] {
+    pub(in crate::lab) fn fields(&self) -> Bytes {
         let kind = &KINDS[self.kind];
         // As much of it as `{"apiVersion":"…","kind":"…",` is long.
         let start = r#"{"apiVersion":"","kind":"","#.len() + kind.api_version().len() + kind.kind.len();
-        self.written.get(start..).unwrap_or_default()
+        let mut fields = self.once();
+        fields.advance(start.min(fields.len()));
+        fields
     }
 
     /// The same, read: it costs time, and is for what knows no types.
     pub(in crate::lab) fn json(&self) -> Value {
-        serde_json::from_slice(&self.written).unwrap_or_default()
+        serde_json::from_slice(&self.once()).unwrap_or_default()
     }
 
     pub(in crate::lab) fn uid(&self) -> &str {

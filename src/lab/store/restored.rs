@@ -1,12 +1,31 @@
-//! Objects as they were elsewhere: with their own times and generations, under new uids.
+//! Objects as they were elsewhere: with their own times and generations, under new uids; and a cluster that begins with them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{KINDS, Object, ObjectKey, Refused, Store};
+use super::{Change, KINDS, Object, ObjectKey, Refused, Store};
 
 impl Store {
+    /// Tells nobody of what changes, until it is [announced](Self::announce).
+    pub(in crate::lab) const fn be_silent(&mut self) {
+        self.silent = true;
+    }
+
+    /// Tells controllers of every object as of one that was made just now, in the order in which they became what they are. Nothing is known
+    /// of what was before: a cluster begins here.
+    pub(in crate::lab) fn announce(&mut self) {
+        self.silent = false;
+        let number = |object: &Object| object.version().parse().unwrap_or(0);
+        let all = self.objects.iter().flat_map(BTreeMap::values);
+        let mut all: Vec<_> = all.map(|object| (number(object), Arc::clone(object))).collect();
+        all.sort_by_key(|(version, _)| *version);
+        let made = all.into_iter().map(|(version, object)| Change { version, before: None, after: Some(object) });
+        self.unseen.extend(made);
+        self.told.tell(self.version);
+    }
+
     /// Puts an object in as it says it is: its creation time, its generation and its status are its own. Its uid is `uid`.
     ///
     /// # Errors
@@ -25,6 +44,6 @@ impl Store {
             return Err(Refused::already_exists(of, &key.name));
         }
         let typed = (of.read)(json).map_err(|e| Refused::bad_request(&e.to_string()))?;
-        self.put(kind, key, typed)
+        Ok(self.put(kind, key, typed))
     }
 }

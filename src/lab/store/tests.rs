@@ -15,7 +15,7 @@ pub(super) fn assert_keeps_what_it_writes(object: &Object) {
     assert!(read.is_same(&*object.typed), "kept: {:?}\nread: {read:?}", object.typed);
     let kind = &KINDS[object.kind];
     assert_eq!(object.json()["apiVersion"], kind.api_version());
-    let item: Value = serde_json::from_slice(&[b"{", object.fields()].concat()).unwrap();
+    let item: Value = serde_json::from_slice(&[b"{", &object.fields()[..]].concat()).unwrap();
     assert!(item["kind"].is_null() && item["apiVersion"].is_null() && item["metadata"].is_object(), "{item}");
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{API_VERSION, KIND, Twin, TwinError};
+use super::{API_VERSION, KIND, Objects, Twin, TwinError};
 
 /// What stands before the objects.
 const OBJECTS: &str = "objects:\n";
@@ -19,7 +19,7 @@ impl Twin {
     /// When it can't be written: a mistake of our own.
     pub fn write(&self) -> Result<String, TwinError> {
         let failed = |e: &dyn std::fmt::Display| TwinError::new(format!("the twin can't be written: {e}"));
-        let head = Self { objects: Vec::new(), ..self.clone() };
+        let head = Self { objects: Objects::default(), ..self.clone() };
         let mut head = serde_json::to_value(&head).map_err(|e| failed(&e))?;
         let mut document = String::from(
             "# A model of a cluster for `squall rehearse FILE --twin`; docs/twin.md says what is in it.\n",
@@ -38,9 +38,9 @@ impl Twin {
             document.push('\n');
         }
         document.push_str(OBJECTS);
-        for object in &self.objects {
+        for line in self.objects.lines() {
             document.push_str(ITEM);
-            document.push_str(&serde_json::to_string(object).map_err(|e| failed(&e))?);
+            document.push_str(line);
             document.push('\n');
         }
         Ok(document)
@@ -52,9 +52,11 @@ impl Twin {
     ///
     /// When it is no YAML, no twin, of a version that is not known, or cut off.
     pub fn parse(text: &str) -> Result<Self, TwinError> {
-        let document = match by_lines(text) {
-            Some(document) => document,
-            None => serde_yaml::from_str_with_options(text, options()).map_err(|e| TwinError::new(e.to_string()))?,
+        let (document, objects) = if let Some((head, objects)) = by_lines(text) {
+            (head, Some(objects))
+        } else {
+            let document = serde_yaml::from_str_with_options(text, options());
+            (document.map_err(|e| TwinError::new(e.to_string()))?, None)
         };
         let said = |field: &str| document.get(field).and_then(Value::as_str).unwrap_or_default();
         let again = "`squall twin save --out FILE` writes one";
@@ -69,8 +71,11 @@ impl Twin {
             let why = format!("this twin is of version `{}`; this Squall reads `{API_VERSION}`", said("apiVersion"));
             return Err(TwinError::new(why).hint(again));
         }
-        let twin: Self =
+        let mut twin: Self =
             serde_json::from_value(document).map_err(|e| TwinError::new(format!("this is no twin: {e}")))?;
+        if let Some(objects) = objects {
+            twin.objects = objects;
+        }
         let (count, found) = (twin.count, twin.objects.len());
         if count == found {
             Ok(twin)
@@ -82,13 +87,13 @@ impl Twin {
 }
 
 /// The way in which [`Twin::write`] writes it. `None`: another, or with a mistake, which the YAML parser can tell better.
-fn by_lines(text: &str) -> Option<Value> {
+fn by_lines(text: &str) -> Option<(Value, Objects)> {
     let (head, lines) = text.split_once(&format!("\n{OBJECTS}"))?;
     let mut document: Value = serde_yaml::from_str(head).ok()?;
-    let object = |line: &str| serde_json::from_str::<Value>(line.strip_prefix(ITEM)?).ok().filter(Value::is_object);
-    let objects: Vec<Value> = lines.lines().map(object).collect::<Option<_>>()?;
-    document.as_object_mut()?.insert("objects".to_owned(), objects.into());
-    Some(document)
+    let mut objects = Objects::default();
+    lines.lines().try_for_each(|line| objects.read(line.strip_prefix(ITEM)?))?;
+    document.as_object_mut()?.insert("objects".to_owned(), Value::Array(Vec::new()));
+    Some((document, objects))
 }
 
 /// A twin of a large cluster is larger than what YAML from strangers may be.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::apps::v1::{DaemonSet, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::read::order;
@@ -51,8 +52,10 @@ impl Lab {
         let shared = Shared::new(seed, wall.max(twin.taken));
         // Nobody sees a part of it: what follows from an object follows when all are there.
         let mut loaded = shared.with(|world| {
+            world.store.be_silent();
             let mut loaded = Loading::of(world, twin)?;
             loaded.adopted = model::adopt(world);
+            world.store.announce();
             loaded.unsettled = crate::lab::settled::waiting_in(world);
             Ok::<_, TwinError>(loaded)
         })?;
@@ -78,22 +81,34 @@ fn bound(world: &World) -> usize {
 /// Kind, namespace, name.
 type Place = (String, String, String);
 
-fn place(object: &Value) -> Place {
-    let field = |pointer: &str| text(object, pointer).to_owned();
-    (field("/kind"), field("/metadata/namespace"), field("/metadata/name"))
+/// What an object of a twin is, without the rest of it.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Head {
+    api_version: String,
+    kind: String,
+    metadata: Name,
 }
 
-/// Namespaces that every cluster has, and those that something lies in, whether or not they could be read.
-fn add_namespaces(all: &mut Vec<Value>) {
-    let is_namespace = |object: &&Value| object["kind"] == "Namespace";
-    let there: BTreeSet<String> =
-        all.iter().filter(is_namespace).map(|object| text(object, "/metadata/name").to_owned()).collect();
-    let within = all.iter().map(|object| text(object, "/metadata/namespace").to_owned());
-    let mut needed: BTreeSet<String> = within.filter(|namespace| !namespace.is_empty()).collect();
-    needed.extend(NAMESPACES.map(ToOwned::to_owned));
-    let missing = needed.difference(&there);
-    let made = missing.map(|name| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
-    all.extend(made.collect::<Vec<_>>());
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Name {
+    namespace: String,
+    name: String,
+}
+
+impl Head {
+    fn place(&self) -> Place {
+        (self.kind.clone(), self.metadata.namespace.clone(), self.metadata.name.clone())
+    }
+}
+
+/// Namespaces that every cluster has, and those that something lies in, as far as they could not be read.
+fn unread_namespaces(all: &[(Place, Option<usize>)]) -> Vec<String> {
+    let is_there = |namespace: &str| all.iter().any(|((kind, _, name), _)| kind == "Namespace" && name == namespace);
+    let within = all.iter().map(|((_, namespace, _), _)| namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let needed: BTreeSet<&str> = within.chain(NAMESPACES).collect();
+    needed.into_iter().filter(|namespace| !is_there(namespace)).map(ToOwned::to_owned).collect()
 }
 
 /// The way of a twin's objects into a lab.
@@ -106,15 +121,28 @@ struct Loading<'w> {
 impl Loading<'_> {
     fn of(world: &mut World, twin: &Twin) -> Result<Loaded, TwinError> {
         let mut loading = Loading { world, uids: BTreeMap::new(), loaded: Loaded::default() };
-        let mut all: Vec<Value> = twin.objects.iter().filter(|object| loading.is_known(object)).cloned().collect();
-        add_namespaces(&mut all);
-        all.sort_by_key(|object| order(text(object, "/kind")));
-        for object in &all {
-            let uid = loading.world.store.names().uid();
-            loading.uids.insert(place(object), uid);
+        let read =
+            |line: &str, e: serde_json::Error| TwinError::new(format!("an object of the twin: {e}: {line:.200}"));
+        let mut all: Vec<(Place, Option<usize>)> = Vec::with_capacity(twin.objects.len());
+        for (index, line) in twin.objects.lines().enumerate() {
+            let head: Head = serde_json::from_str(line).map_err(|e| read(line, e))?;
+            if loading.is_known(&head) {
+                all.push((head.place(), Some(index)));
+            }
         }
-        for object in all {
-            loading.put(object)?;
+        let unread = unread_namespaces(&all).into_iter();
+        all.extend(unread.map(|name| (("Namespace".to_owned(), String::new(), name), None)));
+        all.sort_by_key(|((kind, ..), _)| order(kind));
+        for (place, _) in &all {
+            let uid = loading.world.store.names().uid();
+            loading.uids.insert(place.clone(), uid);
+        }
+        for (place, index) in all {
+            let made = || json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.2}});
+            let line = index.map(|index| twin.objects.line(index));
+            let object =
+                line.map_or_else(|| Ok(made()), |line| serde_json::from_str(line).map_err(|e| read(line, e)))?;
+            loading.put(&place, object)?;
         }
         loading.restore_revisions();
         let nodes: Vec<_> = loading.world.store.list::<Node>(None).collect();
@@ -123,8 +151,7 @@ impl Loading<'_> {
         Ok(loading.loaded)
     }
 
-    fn is_known(&mut self, object: &Value) -> bool {
-        let (version, kind) = (text(object, "/apiVersion"), text(object, "/kind"));
+    fn is_known(&mut self, Head { api_version: version, kind, .. }: &Head) -> bool {
         let known = named(version, kind).is_some();
         if !known {
             self.loaded.skipped.insert(format!("{kind} ({version})"));
@@ -132,10 +159,9 @@ impl Loading<'_> {
         known
     }
 
-    fn put(&mut self, mut object: Value) -> Result<(), TwinError> {
-        let place = place(&object);
+    fn put(&mut self, place: &Place, mut object: Value) -> Result<(), TwinError> {
         let Some(kind) = named(text(&object, "/apiVersion"), &place.0) else { return Ok(()) };
-        let uid = self.uids.get(&place).cloned().unwrap_or_default();
+        let uid = self.uids.get(place).cloned().unwrap_or_default();
         self.reown(&mut object);
         if KINDS[kind].kind == "Service" {
             no_foreign_family(&mut object);
@@ -146,7 +172,7 @@ impl Loading<'_> {
         if meta["creationTimestamp"].is_null() {
             meta["creationTimestamp"] = serde_json::to_value(time).unwrap_or_default();
         }
-        let (kind_of, namespace, name) = &place;
+        let (kind_of, namespace, name) = place;
         let failed =
             |why: &str| TwinError::new(format!("{} {namespace}/{name} of the twin: {why}", kind_of.to_lowercase()));
         self.world.store.restore(kind, object, &uid).map_err(|refused| failed(&refused.message))?;

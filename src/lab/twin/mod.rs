@@ -11,6 +11,7 @@
 mod file;
 mod keep;
 mod load;
+mod objects;
 mod observe;
 mod ports;
 mod read;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::load::Loaded;
+pub use self::objects::Objects;
 pub use self::read::{Scope, needed};
 pub use self::redact::Pseudonyms;
 
@@ -64,7 +66,7 @@ pub struct Twin {
     /// How many objects follow.
     pub count: usize,
     /// The objects, each with the fields that the lab needs.
-    pub objects: Vec<Value>,
+    pub objects: Objects,
 }
 
 /// The cluster that a twin is of.

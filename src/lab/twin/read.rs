@@ -340,7 +340,7 @@ impl Twin {
             left_out,
             assumptions,
             count: objects.len(),
-            objects,
+            objects: objects.into_iter().collect(),
         })
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Assumption, Missing, Origin, Twin, text};
+use super::{Assumption, Missing, Objects, Origin, Twin, text};
 
 /// Fields whose texts are the API's own words, versions, times or amounts.
 const OWN: [&str; 43] = [
@@ -138,13 +138,13 @@ impl Pseudonyms {
     }
 
     /// Names of nodes, zones and regions, which stand in other names too, are replaced as a whole.
-    fn learn(&mut self, objects: &[Value]) {
-        for node in objects.iter().filter(|object| object["kind"] == "Node") {
-            self.known_as("node", text(node, "/metadata/name"));
+    fn learn(&mut self, twin: &Twin) {
+        for node in twin.objects.iter().filter(|object| object["kind"] == "Node") {
+            self.known_as("node", text(&node, "/metadata/name"));
             for (what, label) in
                 [("zone", "topology.kubernetes.io~1zone"), ("region", "topology.kubernetes.io~1region")]
             {
-                self.known_as(what, text(node, &format!("/metadata/labels/{label}")));
+                self.known_as(what, text(&node, &format!("/metadata/labels/{label}")));
             }
         }
     }
@@ -292,9 +292,9 @@ impl Twin {
             names.kept.insert(name.clone());
             names.kept.extend(name.split(|letter: char| !letter.is_alphanumeric()).map(ToOwned::to_owned));
         }
-        names.learn(&self.objects);
+        names.learn(self);
         let objects = self.objects.iter().filter(|object| object["kind"] != "ConfigMap");
-        let objects: Vec<Value> = objects.map(|object| names.value("", object)).collect();
+        let objects: Objects = objects.map(|object| names.value("", &object)).collect();
         let mut left_out = self.left_out.clone();
         if objects.len() < self.objects.len() {
             left_out.push("the DNS's Corefile, which names hosts".to_owned());

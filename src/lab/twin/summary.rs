@@ -22,11 +22,19 @@ impl Twin {
         if !self.namespaces.is_empty() {
             lines.push(format!("  read were the namespaces {}", self.namespaces.join(", ")));
         }
-        let of_kind = |kind: &'static str| self.objects.iter().filter(move |object| object["kind"] == kind);
-        lines.push(self.nodes());
-        let (pods, ready) = (of_kind("Pod").count(), of_kind("Pod").filter(|pod| holds(pod, "Ready")).count());
-        lines.push(format!("  pods        {pods}, {ready} of them ready"));
-        let kinds = [
+        let (mut nodes, mut pods, mut kinds) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for object in self.objects.iter() {
+            *kinds.entry(text(&object, "/kind").to_owned()).or_insert(0_usize) += 1;
+            match text(&object, "/kind") {
+                "Node" => nodes.push(object),
+                "Pod" => pods.push((text(&object, "/metadata/namespace").to_owned(), holds(&object, "Ready"))),
+                _ => {}
+            }
+        }
+        lines.push(of_nodes(&nodes));
+        let ready = pods.iter().filter(|(_, ready)| *ready).count();
+        lines.push(format!("  pods        {}, {ready} of them ready", pods.len()));
+        let workloads = [
             "Deployment",
             "StatefulSet",
             "DaemonSet",
@@ -35,14 +43,14 @@ impl Twin {
             "PodDisruptionBudget",
             "HorizontalPodAutoscaler",
         ];
-        let counted = kinds.iter().map(|kind| (kind, of_kind(kind).count())).filter(|(_, count)| *count > 0);
+        let counted = workloads.iter().filter_map(|kind| Some((kind, *kinds.get(*kind)?)));
         let counted: Vec<String> =
             counted.map(|(kind, count)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" })).collect();
         lines
             .push(format!("  workloads   {}", if counted.is_empty() { "none".to_owned() } else { counted.join(", ") }));
         let mut within: BTreeMap<&str, usize> = BTreeMap::new();
-        for pod in of_kind("Pod") {
-            *within.entry(text(pod, "/metadata/namespace")).or_default() += 1;
+        for (namespace, _) in &pods {
+            *within.entry(namespace).or_default() += 1;
         }
         let within: Vec<String> = within.into_iter().map(|(namespace, pods)| format!("{namespace} {pods}")).collect();
         lines.push(format!("  by namespace  {}", within.join(", ")));
@@ -57,20 +65,19 @@ impl Twin {
         lines.extend(self.assumptions.iter().map(told));
         lines
     }
+}
 
-    fn nodes(&self) -> String {
-        let nodes: Vec<&Value> = self.objects.iter().filter(|object| object["kind"] == "Node").collect();
-        let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
-        for node in &nodes {
-            *zones.entry(text(node, "/metadata/labels/topology.kubernetes.io~1zone")).or_default() += 1;
-        }
-        let zones: Vec<String> = zones
-            .into_iter()
-            .map(|(zone, count)| format!("{} {count}", if zone.is_empty() { "without a zone" } else { zone }))
-            .collect();
-        let ready = nodes.iter().filter(|node| holds(node, "Ready")).count();
-        let cordoned = nodes.iter().filter(|node| node["spec"]["unschedulable"] == true).count();
-        let cordoned = if cordoned == 0 { String::new() } else { format!(", {cordoned} cordoned") };
-        format!("  nodes       {}, {ready} of them ready{cordoned}: {}", nodes.len(), zones.join(", "))
+fn of_nodes(nodes: &[Value]) -> String {
+    let mut zones: BTreeMap<&str, usize> = BTreeMap::new();
+    for node in nodes {
+        *zones.entry(text(node, "/metadata/labels/topology.kubernetes.io~1zone")).or_default() += 1;
     }
+    let zones: Vec<String> = zones
+        .into_iter()
+        .map(|(zone, count)| format!("{} {count}", if zone.is_empty() { "without a zone" } else { zone }))
+        .collect();
+    let ready = nodes.iter().filter(|node| holds(node, "Ready")).count();
+    let cordoned = nodes.iter().filter(|node| node["spec"]["unschedulable"] == true).count();
+    let cordoned = if cordoned == 0 { String::new() } else { format!(", {cordoned} cordoned") };
+    format!("  nodes       {}, {ready} of them ready{cordoned}: {}", nodes.len(), zones.join(", "))
 }

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Scope, Twin, text};
+use super::{Objects, Scope, Twin, text};
 use crate::cluster::Cluster;
 use crate::lab::api::Server;
 use crate::lab::dns::Query;
@@ -19,6 +19,15 @@ use crate::lab::store::{ObjectKey, named, number_of};
 use crate::lab::testing::{WALL, pass};
 use crate::lab::{Lab, Shape};
 use crate::probe::RecordType;
+
+/// The objects of a twin, with something changed in some of them.
+fn changed(twin: &Twin, mut change: impl FnMut(&mut Value)) -> Objects {
+    let one = |mut object: Value| {
+        change(&mut object);
+        object
+    };
+    twin.objects.iter().map(one).collect()
+}
 
 const SHOP: &str = include_str!("../../../deploy/demo.yaml");
 /// What else a cluster has: pods on every node, pods with ordinals, one that nobody replaces.
@@ -154,7 +163,7 @@ async fn a_start_is_concluded_from_what_was_seen() {
 #[tokio::test(start_paused = true)]
 async fn foreign_revisions_replace_nothing() {
     let mut twin = read(&original().await).await;
-    for object in &mut twin.objects {
+    twin.objects = changed(&twin, |object| {
         let ours = ["agent", "db"].contains(&text(object, "/metadata/labels/app")) && object["kind"] == "Pod";
         if ours {
             let hash = if text(object, "/metadata/labels/app") == "db" { "db-6f5" } else { "6f5" };
@@ -164,7 +173,7 @@ async fn foreign_revisions_replace_nothing() {
             object["status"]["currentRevision"] = "db-6f5".into();
             object["status"]["updateRevision"] = "db-6f5".into();
         }
-    }
+    });
     let (lab, _) = begin(&twin);
     let before = placement(&lab);
     pass(Duration::from_mins(5)).await;
@@ -175,7 +184,7 @@ async fn foreign_revisions_replace_nothing() {
 async fn what_was_not_ready_starts_anew_and_a_node_that_was_not_has_no_power() {
     let mut twin = read(&original().await).await;
     let mut lost = String::new();
-    for object in &mut twin.objects {
+    twin.objects = changed(&twin, |object| {
         if object["kind"] == "Pod" && text(object, "/metadata/labels/app") == "db" && lost.is_empty() {
             text(object, "/metadata/name").clone_into(&mut lost);
             for condition in object["status"]["conditions"].as_array_mut().unwrap() {
@@ -190,7 +199,7 @@ async fn what_was_not_ready_starts_anew_and_a_node_that_was_not_has_no_power() {
                 condition["status"] = "Unknown".into();
             }
         }
-    }
+    });
     let (lab, loaded) = begin(&twin);
     assert_eq!(loaded.dark, ["node3"]);
     assert_eq!(loaded.unsettled, ["statefulset/db in bank"]);
@@ -368,8 +377,8 @@ async fn what_may_not_be_read_is_named_and_refuses_only_where_nothing_goes_witho
         ["poddisruptionbudgets.policy in shop", "poddisruptionbudgets.policy outside shop", "pods outside shop"]
     );
     assert!(twin.missing[0].why.contains("forbidden"), "{:?}", twin.missing[0]);
-    let pods = twin.objects.iter().filter(|object| object["kind"] == "Pod");
-    assert!(pods.clone().count() == 3 && pods.clone().all(|pod| pod["metadata"]["namespace"] == "shop"));
+    let pods: Vec<Value> = twin.objects.iter().filter(|object| object["kind"] == "Pod").collect();
+    assert!(pods.len() == 3 && pods.iter().all(|pod| pod["metadata"]["namespace"] == "shop"));
     let (lab, _) = begin(&twin);
     lab.settled().await.unwrap();
     let refused = Twin::read(&cluster, &Scope::default(), wall()).await.unwrap_err();
@@ -387,7 +396,8 @@ async fn named_namespaces_alone_are_read() {
     let original = original().await;
     let scope = Scope { namespaces: vec!["bank".to_owned()], fallback: BTreeSet::new() };
     let twin = Twin::read(&original.cluster(), &scope, wall()).await.unwrap();
-    let within: BTreeSet<&str> = twin.objects.iter().map(|object| text(object, "/metadata/namespace")).collect();
+    let within: BTreeSet<String> =
+        twin.objects.iter().map(|object| text(&object, "/metadata/namespace").to_owned()).collect();
     // The DNS's Corefile is the cluster's, not a namespace's own; the lab's shop has none.
     assert_eq!(
         within.into_iter().filter(|namespace| !namespace.is_empty() && *namespace != "kube-system").collect::<Vec<_>>(),
