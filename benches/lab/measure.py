@@ -10,9 +10,12 @@ import sys
 import time
 import urllib.request
 
+from cluster import wait_for
 from machine import Failed, calm, facts, told
 from markdown import about, put, spread, table
 
+# How long all pods may take to serve, in seconds.
+START = 180
 HERE = pathlib.Path(__file__).parent
 NODES, WORKLOADS, REPLICAS = 200, 100, 50
 WORKLOAD = """apiVersion: apps/v1
@@ -55,13 +58,13 @@ def cluster(path):
 def twin(options, manifest):
     """A twin of that cluster, as it is once all pods serve: it is served on loopback, and read as any other."""
     path, kubeconfig = options.work / "twin.yaml", options.work / "kubeconfig"
-    serve = ["lab", "serve", "--json", "--kubeconfig-out", kubeconfig, "--manifest", manifest, "--nodes", str(NODES)]
-    child = subprocess.Popen([options.squall, *serve], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    served = ["lab", "serve", "--json", "--kubeconfig-out", kubeconfig, "--manifest", manifest, "--nodes", str(NODES)]
+    child = subprocess.Popen([options.squall, *served], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     try:
         listens = next((json.loads(line) for line in child.stdout if b'"api"' in line), None)
         if listens is None:
             raise Failed("`squall lab serve` ended before it listened")
-        await_pods(listens["api"])
+        wait_for(f"{WORKLOADS * REPLICAS} available replicas", lambda: serve(listens["api"]), START, 1)
         save = [options.squall, "twin", "save", "--kubeconfig", kubeconfig, "--out", path]
         subprocess.run(save, check=True, stdout=subprocess.DEVNULL, timeout=60)
     finally:
@@ -70,21 +73,15 @@ def twin(options, manifest):
     return path
 
 
-def await_pods(api):
-    """Returns once every replica is available."""
-    wanted, there = WORKLOADS * REPLICAS, 0
-    for _ in range(180):
-        with urllib.request.urlopen(f"{api}/apis/apps/v1/namespaces/shop/deployments", timeout=30) as answer:
-            items = json.load(answer)["items"]
-        there = sum(item.get("status", {}).get("availableReplicas", 0) for item in items)
-        if there == wanted:
-            return
-        time.sleep(1)
-    raise Failed(f"{there} of {wanted} replicas are available after three minutes")
+def serve(api):
+    """Whether every replica is available."""
+    with urllib.request.urlopen(f"{api}/apis/apps/v1/namespaces/shop/deployments", timeout=30) as answer:
+        items = json.load(answer)["items"]
+    return sum(item.get("status", {}).get("availableReplicas", 0) for item in items) == WORKLOADS * REPLICAS
 
 
 def once(command, reports):
-    """Wall and processor time in seconds, and the most memory in MiB, of one rehearsal."""
+    """Wall and processor time in seconds, and the most memory in MB, of one rehearsal."""
     shutil.rmtree(reports, ignore_errors=True)
     with open(os.devnull, "wb") as nowhere:
         began = time.perf_counter()
@@ -95,7 +92,7 @@ def once(command, reports):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
         raise Failed(f"{' '.join(map(str, command))}: exit code {child.returncode}\n{said.decode(errors='replace')}")
-    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e6
 
 
 def measure(options):
@@ -121,7 +118,7 @@ def measure(options):
 def rows(name, found):
     """The figures of one rehearsal."""
     walls, processors, memories = zip(*found["runs"], strict=True)
-    seconds, mebibytes = (lambda value: f"{value:.3f} s"), (lambda value: f"{value:.0f} MiB")
+    seconds, megabytes = (lambda value: f"{value:.3f} s"), (lambda value: f"{value:.0f} MB")
     aim = ""
     if found["aim"] is not None:
         met = "met" if sorted(walls)[len(walls) // 2] < found["aim"] else "missed"
@@ -129,7 +126,7 @@ def rows(name, found):
     return [
         [f"{name}, wall time, start to exit", *spread(walls, seconds), aim],
         [f"{name}, processor time", *spread(processors, seconds), ""],
-        [f"{name}, most memory", *spread(memories, mebibytes), f"200 MiB: {'met' if max(memories) < 200 else 'missed'}"],
+        [f"{name}, most memory", *spread(memories, megabytes), f"200 MB: {'met' if max(memories) < 200 else 'missed'}"],
     ]
 
 
