@@ -64,6 +64,8 @@ struct Case {
     rate: u32,
     kill: &'static str,
     during: &'static str,
+    /// Whether the client's kernel remembers where connections were led: then requests fail that the Service would have answered.
+    tracks: bool,
     seed: u64,
 }
 
@@ -77,7 +79,7 @@ struct Told {
 
 impl Case {
     fn new(manifest: String, rate: u32, kill: &'static str, seed: u64) -> Self {
-        Self { manifest, rate, kill, during: "25s", seed }
+        Self { manifest, rate, kill, during: "25s", tracks: false, seed }
     }
 
     fn experiment(&self) -> spec::Experiment {
@@ -106,6 +108,9 @@ spec:
         let wall = jiff::Timestamp::from_second(1_800_000_000).unwrap();
         let shape = Shape { nodes: 3, zones: 3, seed: self.seed, wall, name: "lab".to_owned(), aws: None };
         let lab = Rc::new(Lab::new(&shape));
+        if !self.tracks {
+            lab.assume("connection-tracking=0s".parse().unwrap());
+        }
         lab.apply(&self.manifest).await.unwrap();
         lab.settled().await.unwrap();
         let (experiment, cluster) = (self.experiment(), lab.cluster());
@@ -272,6 +277,21 @@ async fn a_single_replica_that_is_killed_is_away_for_as_long_as_its_successor_ta
             told.times_are_those_of(window);
             assert_eq!((told.hit(), told.truth.harmed.len()), (1, 1));
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_clients_kernel_remembers_is_told_apart_from_what_the_service_did() {
+    let mut case = Case::new(manifest(1, "lab.squall.dev/starts-in: 4s"), 1_000, ONLY, 0);
+    case.tracks = true;
+    let told = case.told(nothing).await;
+    let (_, to) = told.truth.harm().unwrap();
+    let healed = told.at(to.unwrap()) + 2 * micros(told.slot) + BLUR;
+    let after: Vec<_> = told.report.outages.iter().filter(|outage| outage.from > healed).collect();
+    assert!(!after.is_empty(), "the ports come round within the run: {:?}", told.report.outages);
+    for outage in after {
+        assert_eq!(outage.classes.keys().collect::<Vec<_>>(), ["connect-timeout-same-port"], "{outage:?}");
+        assert!(outage.cause.as_deref().is_some_and(|cause| cause.contains("connection tracking")), "{outage:?}");
     }
 }
 

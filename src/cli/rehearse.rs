@@ -12,7 +12,7 @@ use super::predicted::{Prediction, command};
 use super::run::{carry_out, experiment_files, load, write_junit};
 use super::twin::Ground;
 use super::{Global, Sets, World};
-use crate::lab::{Groups, Lab, Shape, Site};
+use crate::lab::{Assumed, Groups, Lab, Shape, Site};
 use crate::plan::Source;
 use crate::record::{Exit, volatile};
 use crate::report::{self, Report};
@@ -76,6 +76,9 @@ pub(super) struct Furniture {
     /// How long a node may be silent until it counts as unreachable: the controller manager's option of this name
     #[arg(long, default_value = "50s", value_name = "TIME")]
     node_monitor_grace_period: Duration,
+    /// How long something takes there, if not what docs/lab.md says, where its name stands: `boot=90s`
+    #[arg(long, value_name = "NAME=TIME")]
+    assume: Vec<Assumed>,
 }
 
 fn groups(text: &str) -> Result<Groups, &'static str> {
@@ -203,8 +206,16 @@ impl Furniture {
         }
         name.extend(self.manifests.iter().map(|path| format!(" --manifest {}", path.display())));
         let lab = Lab::new(&Shape { nodes, zones, seed, wall, name, aws });
-        lab.set_node_grace(self.node_monitor_grace_period.get());
+        self.tell(&lab);
         lab
+    }
+
+    /// Tells a lab the times that its user knows better.
+    fn tell(&self, lab: &Lab) {
+        lab.set_node_grace(self.node_monitor_grace_period.get());
+        for assumed in &self.assume {
+            lab.assume(*assumed);
+        }
     }
 
     /// A lab's name with the options that hold for every lab.
@@ -213,6 +224,7 @@ impl Furniture {
         if grace.get() != NODE_GRACE {
             write!(name, " --node-monitor-grace-period {grace}").unwrap_or_default();
         }
+        name.extend(self.assume.iter().map(|assumed| format!(" --assume {assumed}")));
         name
     }
 }
@@ -332,7 +344,7 @@ impl Rehearsal<'_> {
         let name = self.verb.furniture.named(ground.name.clone());
         let of_twin = Lab::of_twin(&ground.twin, seed, wall, &name);
         let (lab, loaded) = of_twin.map_err(|e| term.borrow_mut().usage(&e.message, e.hint.as_deref()))?;
-        lab.set_node_grace(self.verb.furniture.node_monitor_grace_period.get());
+        self.verb.furniture.tell(&lab);
         if shown {
             ground.tell(&loaded, &mut term.borrow_mut());
         }

@@ -12,6 +12,7 @@
 
 mod agenda;
 mod api;
+mod assumed;
 mod cloud;
 mod datagrams;
 mod dns;
@@ -32,6 +33,7 @@ mod twin;
 mod weather;
 mod world;
 
+pub use self::assumed::Assumed;
 pub use self::cloud::{Groups, Site};
 pub use self::manifest::{Applied, ManifestError};
 pub use self::serve::Listening;

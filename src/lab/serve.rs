@@ -176,7 +176,7 @@ async fn proxied(shared: &Shared, uri: &http::Uri) -> Response<Body> {
     let Some((address, _)) = found else {
         return failed(http::StatusCode::NOT_FOUND, &format!("the lab has no Service {wanted}"));
     };
-    match shared.act(|world| dial(world, address)) {
+    match shared.act(|world| dial(world, address, None)) {
         Dialled::Open { life, .. } => match answer_of(shared, life).await {
             Some(response) => response.map(Body::from),
             None => failed(http::StatusCode::BAD_GATEWAY, "the connection was closed"),
@@ -199,7 +199,7 @@ async fn serve_service(listener: TcpListener, service: SocketAddr, shared: Share
     let serve = |tcp: TcpStream| {
         let shared = shared.clone();
         async move {
-            match shared.act(|world| dial(world, service)) {
+            match shared.act(|world| dial(world, service, None)) {
                 Dialled::Open { life, .. } => serve_process(tcp, shared, life).await,
                 Dialled::Silent { .. } => sleep(SILENCE).await,
                 Dialled::Failed { .. } => drop(reset(&tcp)),

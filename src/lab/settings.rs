@@ -48,6 +48,8 @@ pub(in crate::lab) struct Settings {
     pub app_answer: Duration,
     /// A round trip between two pods.
     pub round_trip: Duration,
+    /// How long a client's kernel remembers where a connection was led that nothing answered: `nf_conntrack_tcp_timeout_syn_sent`.
+    pub tracked: Duration,
     /// What the cloud takes.
     pub cloud: Figures,
 }
@@ -75,6 +77,7 @@ impl Default for Settings {
             app_start: ms(300),
             app_answer: Duration::from_micros(400),
             round_trip: Duration::from_micros(150),
+            tracked: Duration::from_mins(2),
             cloud: Figures::default(),
         }
     }

@@ -52,7 +52,7 @@ impl World {
             nodes: Nodes::default(),
             scheduler: SchedulerMemory::default(),
             autoscalers: Autoscalers::default(),
-            network: Network::default(),
+            network: Network::new(seed),
             aws: None,
             dns: Dns::default(),
             agenda: Agenda::default(),

@@ -50,6 +50,7 @@ pub use sample::{Class, Nanos, Outcome, Reach, Sample, Step};
 pub use schedule::Schedule;
 pub use steps::{STEPS, Steps};
 pub use stream::{StreamKind, UnknownStream};
+pub(crate) use transport::TimedOut;
 pub use transport::{Answer, Exchange, Slot, Transport, Trouble};
 
 #[cfg(test)]

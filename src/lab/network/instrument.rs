@@ -15,7 +15,7 @@ use super::transport::{Ask, LabTransport};
 use crate::lab::world::Shared;
 use crate::probe::{
     self, Answer, DnsAsk, Engine, Exchange, HealthState, HttpVersion, Instrument, Plan, Preflight, ProbeConfig,
-    SetupError, Slot, StreamKind, Transport,
+    SetupError, Slot, StreamKind, TimedOut, Transport,
 };
 
 /// What the streams of one probe share.
@@ -80,7 +80,7 @@ impl LabInstrument {
             let message = format!("the lab has no host `{host}`: it knows Services, and addresses of the cluster");
             return Err(SetupError::new(Some(&config.name), message).hint(hint));
         };
-        let ask = Rc::new(Ask { host, port, tls, statuses });
+        let ask = Rc::new(Ask { host, port, tls, statuses, timed_out: TimedOut::default() });
         Ok(match &config.ask {
             probe::Ask::Grpc(grpc) => Asked::Multiplexed(ask, Some(grpc.expect)),
             probe::Ask::Http(http) if http.version == HttpVersion::Two => Asked::Multiplexed(ask, None),

@@ -4,6 +4,7 @@
 //! touched, whose kube-proxy follows the endpoints like any other.
 
 mod asking;
+mod client;
 mod instrument;
 mod load;
 mod looks;

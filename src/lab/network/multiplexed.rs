@@ -225,7 +225,7 @@ impl Transport for MultiplexedTransport {
         let (life, remote) = match connect(&self.shared, &self.ask, self.stream, &self.turn, &mut way).await {
             Ok(open) => open,
             Err(NotOpen::Failed(class)) => return way.fail(class).await,
-            Err(NotOpen::Silent) => return way.silence(Class::ConnectTimeout).await,
+            Err(NotOpen::Silent(class)) => return way.silence(class).await,
         };
         let round_trip = self.shared.read(|world| world.settings.round_trip);
         let connection = Rc::new(Connection {

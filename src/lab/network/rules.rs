@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{EndpointConditions, EndpointSlice};
 use tokio::time::Instant;
 
+use super::client::Client;
 use super::load::{self, Loads};
 use crate::lab::model::{Controller, Task};
 use crate::lab::store::{Change, ObjectKey};
@@ -16,17 +17,30 @@ use crate::lab::world::World;
 const SERVICE: &str = "kubernetes.io/service-name";
 
 /// The rules in force, and what they have still to take in.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(in crate::lab) struct Network {
     rules: BTreeMap<SocketAddr, Vec<SocketAddr>>,
     of: BTreeMap<ObjectKey, Vec<SocketAddr>>,
     changed: BTreeSet<ObjectKey>,
     /// What is asked of Services beside the probes.
     pub(super) loads: Loads,
+    /// Where probes are sent from.
+    pub(super) client: Client,
     written: Option<Instant>,
 }
 
 impl Network {
+    pub(in crate::lab) fn new(seed: u64) -> Self {
+        Self {
+            rules: BTreeMap::new(),
+            of: BTreeMap::new(),
+            changed: BTreeSet::new(),
+            loads: Loads::default(),
+            client: Client::new(seed),
+            written: None,
+        }
+    }
+
     /// The endpoints behind a Service's address and port; `None`: no Service has them.
     pub(in crate::lab) fn behind(&self, address: SocketAddr) -> Option<&[SocketAddr]> {
         self.rules.get(&address).map(Vec::as_slice)

@@ -16,7 +16,7 @@ use crate::lab::model;
 use crate::lab::store::{ObjectKey, named, number_of};
 use crate::lab::testing::{deployment, lab, pass};
 use crate::lab::world::Shared;
-use crate::probe::{Answer, Class, Exchange, Slot, StreamKind, Transport as _};
+use crate::probe::{Answer, Class, Exchange, Slot, StreamKind, TimedOut, Transport as _};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -47,7 +47,7 @@ async fn shop(replicas: i32, annotations: Value) -> Shared {
 
 fn transport(lab: &Shared, stream: StreamKind) -> LabTransport {
     let host = Host::read("web.shop.svc", |_| false).unwrap();
-    let ask = Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) };
+    let ask = Ask { host, port: 80, tls: false, statuses: Some(Vec::new()), timed_out: TimedOut::default() };
     LabTransport::new(lab.clone(), Rc::new(ask), stream, Looks::default())
 }
 
@@ -117,6 +117,29 @@ async fn of_a_node_without_power_nothing_comes_back_until_the_deadline() {
     assert_eq!((reused.reused, class(&reused)), (true, Some(Class::ResponseTimeout)));
     assert_eq!(class(&fresh), Some(Class::ConnectTimeout));
     assert_eq!(fresh.done - fresh.sent, S);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_port_that_led_to_a_lost_node_leads_there_after_the_service_has_let_go_of_it() {
+    let lab = shop(2, json!({})).await;
+    let lost = pods(&lab)[0].clone();
+    let node = lost.spec.as_ref().unwrap().node_name.clone().unwrap();
+    lab.with(|world| model::cut_power(world, &node));
+    let fresh = transport(&lab, StreamKind::Fresh);
+    let mut silent = 0;
+    for _ in 0..200 {
+        silent += usize::from(class(&send(&fresh).await) == Some(Class::ConnectTimeout));
+        pass(S / 100).await;
+    }
+    // Half of them while the node counts as ready: by then its pod is no endpoint any more.
+    assert!(silent > 10, "{silent}");
+    let mut classes = std::collections::BTreeMap::new();
+    for _ in 0..6_000 {
+        *classes.entry(class(&send(&fresh).await)).or_insert(0) += 1;
+    }
+    let same_port = classes.remove(&Some(Class::ConnectTimeoutSamePort)).unwrap_or_default();
+    assert!((1..=silent).contains(&same_port), "{same_port} of {silent}");
+    assert_eq!(classes.into_keys().collect::<Vec<_>>(), [None], "every other port is led to the replica that lives");
 }
 
 #[tokio::test(start_paused = true)]

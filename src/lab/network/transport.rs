@@ -16,7 +16,7 @@ use super::looks::Looks;
 use super::resolve::Host;
 use crate::lab::model::Process;
 use crate::lab::world::{Shared, World};
-use crate::probe::{Answer, Class, Exchange, Slot, Step, Steps, StreamKind, Transport};
+use crate::probe::{Answer, Class, Exchange, Slot, Step, Steps, StreamKind, TimedOut, Transport};
 
 /// What a TLS handshake costs both ends, beside its two round trips.
 const HANDSHAKE: Duration = Duration::from_millis(2);
@@ -33,6 +33,8 @@ pub(super) struct Ask {
     pub tls: bool,
     /// The wanted statuses; any success when empty. Without an HTTP answer, of a TCP probe: `None`.
     pub statuses: Option<Vec<u16>>,
+    /// Connections that nothing answered, by the real transports' own book.
+    pub timed_out: TimedOut,
 }
 
 /// An open connection, to one life of one process.
@@ -236,7 +238,7 @@ impl Transport for LabTransport {
         let (life, remote) = match connect(&self.shared, &self.ask, self.stream, &self.turn, &mut way).await {
             Ok(open) => open,
             Err(NotOpen::Failed(class)) => return way.fail(class).await,
-            Err(NotOpen::Silent) => return way.silence(Class::ConnectTimeout).await,
+            Err(NotOpen::Silent(class)) => return way.silence(class).await,
         };
         if self.ask.statuses.is_none() {
             return way.end(Answer::Good, Class::ConnectTimeout).await;
@@ -248,8 +250,8 @@ impl Transport for LabTransport {
 /// Why a connection is not open.
 pub(super) enum NotOpen {
     Failed(Class),
-    /// Nothing came back.
-    Silent,
+    /// Nothing came back: how that counts.
+    Silent(Class),
 }
 
 /// Looks up, connects and shakes hands; the way learns the times. The life of the process at the other end, and the address.
@@ -270,9 +272,16 @@ pub(super) async fn connect(
     };
     let round_trip = shared.read(|world| world.settings.round_trip);
     way.step(Step::Connect, round_trip);
-    match shared.act(|world| dial(world, to)) {
+    let deadline = way.slot.deadline;
+    let dialled = |world: &mut World| {
+        let port = world.network.client.port(to);
+        (port, dial(world, to, Some(Own { port, deadline })))
+    };
+    let (port, dialled) = shared.act(dialled);
+    match dialled {
         Dialled::Open { life, remote } => {
             way.remote = Some(remote);
+            ask.timed_out.opened(remote, port, way.at);
             if ask.tls {
                 way.step(Step::Tls, round_trip * 2 + HANDSHAKE);
             }
@@ -284,25 +293,51 @@ pub(super) async fn connect(
         }
         Dialled::Silent { remote } => {
             way.remote = Some(remote);
-            Err(NotOpen::Silent)
+            let again = ask.timed_out.again(remote, port, deadline);
+            Err(NotOpen::Silent(if again { Class::ConnectTimeoutSamePort } else { Class::ConnectTimeout }))
         }
     }
 }
 
+/// The probes' own end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::lab) struct Own {
+    port: u16,
+    /// Until then an answer is waited for.
+    deadline: Instant,
+}
+
 /// Opens a connection to an address: through a Service's rules where it is one of theirs. The address that is reported is the one that
-/// was dialled, as a client behind kube-proxy sees it.
-pub(in crate::lab) fn dial(world: &mut World, to: SocketAddr) -> Dialled {
+/// was dialled, as a client behind kube-proxy sees it. `own`: from which port, where the lab's client does it, whose kernel remembers
+/// where that was led.
+pub(in crate::lab) fn dial(world: &mut World, to: SocketAddr, own: Option<Own>) -> Dialled {
+    let led = own.and_then(|own| world.network.client.led(to, own.port));
     let backends = world.network.behind(to).map(<[SocketAddr]>::len);
-    let target = match backends {
+    let target = match (led, backends) {
+        (Some(led), _) => led,
         // kube-proxy rejects what has no endpoint; a port that the Service does not have is nobody's.
-        Some(0) => return Dialled::Failed { class: Class::ConnectRefused, remote: to },
-        Some(backends) => {
+        (None, Some(0)) => return Dialled::Failed { class: Class::ConnectRefused, remote: to },
+        (None, Some(backends)) => {
             let chosen = world.pick(backends);
             world.network.behind(to).and_then(|all| all.get(chosen)).copied().unwrap_or(to)
         }
-        None if world.network.is_service(to.ip()) => return Dialled::Silent { remote: to },
-        None => to,
+        (None, None) if world.network.is_service(to.ip()) => return Dialled::Silent { remote: to },
+        (None, None) => to,
     };
+    let dialled = reach(world, to, target);
+    match (own, &dialled) {
+        (Some(Own { port, deadline }), Dialled::Silent { .. }) => {
+            let forgotten = deadline + world.settings.tracked;
+            world.network.client.unanswered((to, port), target, deadline, forgotten);
+        }
+        (Some(own), _) => world.network.client.answered(to, own.port),
+        (None, _) => {}
+    }
+    dialled
+}
+
+/// What there is at an endpoint.
+fn reach(world: &World, to: SocketAddr, target: SocketAddr) -> Dialled {
     match world.kubelets.at(target.ip(), target.port()) {
         None | Some(Process { ended: Some((_, true)), .. }) => Dialled::Silent { remote: to },
         Some(process) if is_cut_off(world, process) => Dialled::Silent { remote: to },

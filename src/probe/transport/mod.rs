@@ -23,6 +23,8 @@ mod tcp;
 mod tls;
 mod wire;
 
+pub(crate) use self::ports::TimedOut;
+
 use std::io;
 use std::net::SocketAddr;
 

@@ -10,7 +10,7 @@ use super::super::resolve::candidates;
 use super::*;
 use crate::lab::model::objects;
 use crate::lab::{Lab, Shape};
-use crate::probe::{DnsExpectation, DnsOver, HealthState, RecordType, ResponseCode, Transport};
+use crate::probe::{DnsExpectation, DnsOver, HealthState, RecordType, ResponseCode, TimedOut, Transport};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -87,7 +87,7 @@ async fn an_answer_is_judged_as_the_real_engine_judges_it() {
 async fn without_a_pod_behind_it_the_dns_is_unreachable_and_open_connections_stay() {
     let lab = whole().await;
     let host = Host::read("web.shop.svc", |_| false).unwrap();
-    let ask = Rc::new(Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) });
+    let ask = Rc::new(Ask { host, port: 80, tls: false, statuses: Some(Vec::new()), timed_out: TimedOut::default() });
     let web = |stream| LabTransport::new(lab.shared.clone(), Rc::clone(&ask), stream, Looks::default());
     let (kept, fresh) = (web(StreamKind::KeptAlive), web(StreamKind::Fresh));
     assert_eq!((class(&send(&kept).await), class(&send(&fresh).await)), (None, None));
@@ -115,7 +115,7 @@ async fn a_server_without_power_is_silent_until_its_endpoint_goes() {
 /// A stream over HTTP/2, or of gRPC, to `web`.
 fn multiplexed(lab: &Shared, health: Option<HealthState>, stream: StreamKind) -> MultiplexedTransport {
     let host = Host::read("web.shop.svc", |_| false).unwrap();
-    let ask = Ask { host, port: 80, tls: false, statuses: Some(Vec::new()) };
+    let ask = Ask { host, port: 80, tls: false, statuses: Some(Vec::new()), timed_out: TimedOut::default() };
     MultiplexedTransport::new(lab.clone(), Rc::new(ask), health, stream, Looks::default())
 }
 
