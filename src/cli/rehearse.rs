@@ -70,8 +70,8 @@ pub(super) struct Furniture {
     /// Zones that they lie in
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=26))]
     zones: u16,
-    /// Auto Scaling groups of the nodes, where the experiment names an AWS account: one over all zones, or one for each
-    #[arg(long, default_value = "across", value_name = "across|per-zone", value_parser = groups)]
+    /// Auto Scaling groups of the nodes, where the experiment names an AWS account: one over all zones, one for each, or both
+    #[arg(long, default_value = "across", value_name = "across|per-zone|both", value_parser = groups)]
     pub(super) groups: Groups,
     /// How long a node may be silent until it counts as unreachable: the controller manager's option of this name
     #[arg(long, default_value = "50s", value_name = "TIME")]
@@ -82,11 +82,8 @@ pub(super) struct Furniture {
 }
 
 fn groups(text: &str) -> Result<Groups, &'static str> {
-    match text {
-        "across" => Ok(Groups::Across),
-        "per-zone" => Ok(Groups::PerZone),
-        _ => Err("write `across` or `per-zone`"),
-    }
+    let known = Groups::NAMES.iter().find(|(name, _)| *name == text);
+    known.map(|(_, groups)| *groups).ok_or("write `across`, `per-zone` or `both`")
 }
 
 /// The workloads of a lab: where each text came from, and the text.
@@ -201,8 +198,8 @@ impl Furniture {
         let (nodes, zones) = (self.nodes.into(), self.zones.into());
         // By its name a report tells the options that make the same lab again.
         let mut name = self.named(format!("lab --nodes {} --zones {}", self.nodes, self.zones));
-        if self.groups == Groups::PerZone {
-            name.push_str(" --groups per-zone");
+        if self.groups != Groups::default() {
+            write!(name, " --groups {}", self.groups.name()).unwrap_or_default();
         }
         name.extend(self.manifests.iter().map(|path| format!(" --manifest {}", path.display())));
         let lab = Lab::new(&Shape { nodes, zones, seed, wall, name, aws });

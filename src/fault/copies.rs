@@ -6,13 +6,13 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::ReplicaSet;
-use kube::api::{Api, ListParams, PartialObjectMeta};
+use kube::api::{Api, PartialObjectMeta};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::contract::{Acting, FaultError, Permission};
 use super::held::{Found, NOTE, NOTE_POINTER, current};
-use super::kube::{PAGE, following, retried, write};
+use super::kube::{metadata_by_page, retried, write};
 use crate::cluster::status_of;
 use crate::record::Target;
 
@@ -77,25 +77,19 @@ pub(super) async fn remove(
 /// Looks at each `ReplicaSet` of the Deployment once, and takes our note off.
 async fn pass(cx: &Acting<'_>, target: &Target) -> Result<Copies, FaultError> {
     let sets: Api<ReplicaSet> = cx.cluster.api(&target.namespace);
-    let mut params = ListParams::default().limit(PAGE);
-    let mut copies = Copies::default();
-    loop {
-        let page = match retried(|| sets.list_metadata(&params)).await {
-            Ok(page) => page,
-            Err(e) if is_forbidden(&e) => {
-                copies.kept = Some("its ReplicaSets may not be listed".to_owned());
-                return Ok(copies);
-            }
-            Err(e) => return Err(FaultError::api("list the replicasets")(e)),
-        };
-        for set in page.items.iter().filter(|set| is_of(set, target)) {
-            take_off(cx, target, set, &mut copies).await?;
+    let (mut own, mut copies) = (Vec::new(), Copies::default());
+    match metadata_by_page(&sets, |page| own.extend(page.into_iter().filter(|set| is_of(set, target)))).await {
+        Ok(()) => {}
+        Err(e) if is_forbidden(&e) => {
+            copies.kept = Some("its ReplicaSets may not be listed".to_owned());
+            return Ok(copies);
         }
-        match following(&params, &page.metadata) {
-            Some(next) => params = next,
-            None => return Ok(copies),
-        }
+        Err(e) => return Err(FaultError::api("list the replicasets")(e)),
     }
+    for set in &own {
+        take_off(cx, target, set, &mut copies).await?;
+    }
+    Ok(copies)
 }
 
 fn is_forbidden(error: &kube::Error) -> bool {

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use kube::api::{Api, ListParams};
+use kube::api::{Api, PartialObjectMeta};
 use kube::core::ObjectMeta;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::contract::{Acting, FaultError, Injected, Left, Refusal, Undo};
 use super::copies;
-use super::kube::{PAGE, following, retried, write};
+use super::kube::{metadata_by_page, retried, write};
 use crate::cluster::{Cluster, status_of};
 use crate::record::Target;
 
@@ -368,17 +368,12 @@ impl Field {
     where
         K: Clone + DeserializeOwned + std::fmt::Debug,
     {
-        let mut params = ListParams::default().limit(PAGE);
         let mut left = Vec::new();
-        loop {
-            let page =
-                retried(|| api.list_metadata(&params)).await.map_err(FaultError::api(format!("list the {kind}s")))?;
-            left.extend(page.items.iter().filter_map(|object| self.note_on(&object.metadata, kind)));
-            match following(&params, &page.metadata) {
-                Some(next) => params = next,
-                None => return Ok(left),
-            }
-        }
+        let take = |page: Vec<PartialObjectMeta<K>>| {
+            left.extend(page.iter().filter_map(|object| self.note_on(&object.metadata, kind)));
+        };
+        metadata_by_page(&api, take).await.map_err(FaultError::api(format!("list the {kind}s")))?;
+        Ok(left)
     }
 
     /// The note on one object; `None` without one, or when another fault left it.

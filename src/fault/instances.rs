@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 
 use super::contract::{FaultError, Permission, Refusal};
-use super::kube::{PAGE, retried};
+use super::kube::{list_all, retried};
 use super::nodes::{ChosenNode, is_ready};
 use crate::cluster::{Cloud, CloudError, Cluster, Instance};
 use crate::record::Target;
@@ -102,17 +102,7 @@ pub(super) async fn ready(cluster: &Cluster) -> Result<BTreeSet<String>, FaultEr
 
 /// Every node.
 pub(super) async fn nodes(cluster: &Cluster) -> Result<Vec<Node>, FaultError> {
-    let api = cluster.all::<Node>();
-    let mut params = ListParams::default().limit(PAGE);
-    let mut all = Vec::new();
-    loop {
-        let page = retried(|| api.list(&params)).await.map_err(FaultError::api("list the nodes"))?;
-        all.extend(page.items);
-        match page.metadata.continue_ {
-            Some(token) if !token.is_empty() => params = params.continue_token(&token),
-            _ => return Ok(all),
-        }
-    }
+    list_all(&cluster.all(), ListParams::default()).await.map_err(FaultError::api("list the nodes"))
 }
 
 /// What [`nodes`] calls.

@@ -7,7 +7,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, ListParams, PartialObjectMeta};
-use kube::core::{ListMeta, ObjectMeta, Selector as Labels, SelectorExt as _};
+use kube::core::{ObjectList, ObjectMeta, Selector as Labels, SelectorExt as _};
 use serde::de::DeserializeOwned;
 
 use super::contract::{Acting, FaultError, Heal, Permission, Refusal};
@@ -29,7 +29,7 @@ pub const PROTECTED: &str = "squall.dev/protected";
 const MANAGER: &str = "squall";
 
 /// Objects per page of a list.
-pub(super) const PAGE: u32 = 500;
+const PAGE: u32 = 500;
 
 /// Lists everything that matches, page by page.
 pub(crate) async fn list<K>(
@@ -50,16 +50,9 @@ pub(super) async fn list_all<K>(api: &Api<K>, params: ListParams) -> Result<Vec<
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut params = params.limit(PAGE);
     let mut all = Vec::new();
-    loop {
-        let page = retried(|| api.list(&params)).await?;
-        all.extend(page.items);
-        match following(&params, &page.metadata) {
-            Some(next) => params = next,
-            None => return Ok(all),
-        }
-    }
+    paged(params, async |params| api.list(params).await, |page| all.extend(page)).await?;
+    Ok(all)
 }
 
 /// Lists the metadata of everything, page by page: of thousands of objects the rest would be megabytes.
@@ -71,23 +64,38 @@ pub(crate) async fn list_metadata<K>(
 where
     K: Clone + DeserializeOwned + std::fmt::Debug,
 {
-    let mut params = ListParams::default().limit(PAGE);
     let mut all = Vec::new();
-    loop {
-        let page = retried(|| api.list_metadata(&params)).await;
-        let page = page.map_err(|e| refused(&e, "list", resource, namespace))?;
-        all.extend(page.items);
-        match following(&params, &page.metadata) {
-            Some(next) => params = next,
-            None => return Ok(all),
-        }
-    }
+    let listed = metadata_by_page(&api, |page| all.extend(page)).await;
+    listed.map_err(|e| refused(&e, "list", resource, namespace))?;
+    Ok(all)
 }
 
-/// What asks for the page after one. `None`: it was the last.
-pub(super) fn following(params: &ListParams, page: &ListMeta) -> Option<ListParams> {
-    let token = page.continue_.as_deref().filter(|token| !token.is_empty())?;
-    Some(params.clone().continue_token(token))
+/// The same, a page at a time.
+pub(super) async fn metadata_by_page<K>(
+    api: &Api<K>,
+    take: impl FnMut(Vec<PartialObjectMeta<K>>),
+) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    paged(ListParams::default(), async |params| api.list_metadata(params).await, take).await
+}
+
+/// Asks for page after page, each as often as it takes.
+async fn paged<T: Clone>(
+    params: ListParams,
+    ask: impl AsyncFn(&ListParams) -> Result<ObjectList<T>, kube::Error>,
+    mut take: impl FnMut(Vec<T>),
+) -> Result<(), kube::Error> {
+    let mut params = params.limit(PAGE);
+    loop {
+        let page = retried(|| ask(&params)).await?;
+        take(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// A failed read while planning, as a refusal that names verb, resource and namespace.

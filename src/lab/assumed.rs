@@ -16,7 +16,7 @@ struct Figure {
 }
 
 /// Those that there are, as docs/lab.md lists them. What has a range keeps its proportion.
-const FIGURES: [Figure; 17] = [
+const FIGURES: [Figure; 19] = [
     Figure { name: "notice", set: |settings, time| settings.notice = time },
     Figure { name: "api-answer", set: |settings, time| settings.answer = time },
     Figure { name: "schedule", set: |settings, time| settings.schedule = time },
@@ -44,9 +44,11 @@ const FIGURES: [Figure; 17] = [
             settings.cloud.boot = time;
         },
     },
+    Figure { name: "power-loss", set: |settings, time| settings.cloud.power_loss = time },
     Figure { name: "shut-down", set: |settings, time| settings.cloud.shut_down = time },
     Figure { name: "termination", set: |settings, time| settings.cloud.end = time },
     Figure { name: "replacement", set: |settings, time| settings.cloud.health = time },
+    Figure { name: "acl", set: |settings, time| settings.cloud.acl = time },
     Figure { name: "scaling", set: |settings, time| settings.cloud.scaling = time },
 ];
 
@@ -112,7 +114,10 @@ mod tests {
         let refused = |text: &str| text.parse::<Assumed>().unwrap_err();
         assert_eq!(refused("boot"), "write a name and a time, such as `boot=90s`");
         let unknown = refused("bot=90s");
-        assert!(unknown.starts_with("the lab has no figure `bot`: it has notice, ") && unknown.contains("boot"), "{unknown}");
+        assert!(
+            unknown.starts_with("the lab has no figure `bot`: it has notice, ") && unknown.contains("boot"),
+            "{unknown}"
+        );
         assert!(refused("boot=90").starts_with("`boot`: "), "{}", refused("boot=90"));
     }
 

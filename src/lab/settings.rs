@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use super::cloud::Figures;
 
+/// `--node-monitor-period`, and how long a look at the nodes was seen to take.
+const MONITOR: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(30);
+
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub(in crate::lab) struct Settings {
@@ -38,9 +42,11 @@ pub(in crate::lab) struct Settings {
     pub proxy_sync: Duration,
     /// kubelet: how often a node's lease is renewed (`nodeLeaseDurationSeconds` / 4).
     pub heartbeat: Duration,
+    /// kubelet: how often a node's status is posted where that is often enough to be what is heard of it (`nodeStatusUpdateFrequency`).
+    pub reports: Option<Duration>,
     /// Controller manager: `--node-monitor-grace-period`.
     pub node_grace: Duration,
-    /// Controller manager: `--node-monitor-period`.
+    /// Controller manager: from one look at the nodes to the next, which is `--node-monitor-period` and what the look takes.
     pub node_monitor: Duration,
     /// How long an application takes from its process' start until it listens, unless its pod says otherwise.
     pub app_start: Duration,
@@ -72,8 +78,9 @@ impl Default for Settings {
             proxy_min_sync: Duration::from_secs(1),
             proxy_sync: ms(20),
             heartbeat: Duration::from_secs(10),
+            reports: None,
             node_grace: Duration::from_secs(50),
-            node_monitor: Duration::from_secs(5),
+            node_monitor: MONITOR + LOOK,
             app_start: ms(300),
             app_answer: Duration::from_micros(400),
             round_trip: Duration::from_micros(150),
@@ -85,12 +92,13 @@ impl Default for Settings {
 
 impl Settings {
     /// Another `--node-monitor-grace-period`. A lease that is renewed every 10 s would be missed by a controller that waits for 8 s, so who
-    /// makes one shorter makes all three shorter: heartbeats in it are four at least, looks eight.
+    /// makes one shorter makes them all shorter: leases and statuses in it are four at least, looks eight.
     pub(in crate::lab) fn set_node_grace(&mut self, grace: Duration) {
         let usual = Self::default();
         self.node_grace = grace;
         self.heartbeat = usual.heartbeat.min(grace / 4);
-        self.node_monitor = usual.node_monitor.min(grace / 8);
+        self.reports = (self.heartbeat < usual.heartbeat).then_some(self.heartbeat);
+        self.node_monitor = MONITOR.min(grace / 8) + LOOK;
     }
 }
 

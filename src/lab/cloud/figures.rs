@@ -13,6 +13,8 @@ pub(in crate::lab) struct Figures {
     pub boot: Duration,
     /// What else a boot may take, at random.
     pub boot_spread: Duration,
+    /// From a termination without a shutdown until the power is off.
+    pub power_loss: Duration,
     /// How long an operating system takes to shut down: then the power is off.
     pub shut_down: Duration,
     /// From the end of the power until EC2 calls the instance terminated.
@@ -21,6 +23,8 @@ pub(in crate::lab) struct Figures {
     pub forget: Duration,
     /// From an instance's end until its group takes it for unhealthy, and replaces it.
     pub health: Duration,
+    /// From a subnet's other network ACL until its packets meet it.
+    pub acl: Duration,
     /// From resumed or changed settings of a group until it acts on them.
     pub scaling: Duration,
 }
@@ -33,10 +37,12 @@ impl Default for Figures {
             pending: s(8),
             boot: s(30),
             boot_spread: s(10),
+            power_loss: Duration::ZERO,
             shut_down: s(5),
             end: s(25),
             forget: Duration::from_hours(1),
             health: s(30),
+            acl: Duration::ZERO,
             scaling: s(2),
         }
     }

@@ -62,6 +62,19 @@ pub enum Groups {
     Across,
     /// A group for each zone, `workers-a`, `workers-b`, …: as for nodes with volumes of their zone.
     PerZone,
+    /// Both, each with half of a zone's nodes.
+    Both,
+}
+
+impl Groups {
+    /// What they are called, each with its name.
+    pub const NAMES: [(&str, Self); 3] = [("across", Self::Across), ("per-zone", Self::PerZone), ("both", Self::Both)];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, groups)| *groups == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// Makes the network and the groups. `zones` by their names.
@@ -87,16 +100,14 @@ pub(in crate::lab) fn lay_out(world: &mut World, site: &Site, zones: &BTreeSet<S
         aws.subnets.insert(id, Subnet { zone: zone.clone(), zone_id, acl: acl.clone(), association });
     }
     let subnets: Vec<(String, String)> = aws.subnets.iter().map(|(id, it)| (it.zone.clone(), id.clone())).collect();
-    match site.groups {
-        Groups::Across => {
-            let all = subnets.into_iter().map(|(_, id)| id).collect();
-            aws.add_group("workers".to_owned(), all, created);
-        }
-        Groups::PerZone => {
-            for (zone, id) in subnets {
-                let letter = zone.strip_prefix(&site.region).unwrap_or(&zone).to_owned();
-                aws.add_group(format!("workers-{letter}"), BTreeSet::from([id]), created);
-            }
+    if site.groups != Groups::PerZone {
+        let all = subnets.iter().map(|(_, id)| id.clone()).collect();
+        aws.add_group("workers".to_owned(), all, created);
+    }
+    if site.groups != Groups::Across {
+        for (zone, id) in subnets {
+            let letter = zone.strip_prefix(&site.region).unwrap_or(&zone).to_owned();
+            aws.add_group(format!("workers-{letter}"), BTreeSet::from([id]), created);
         }
     }
     world.aws = Some(aws);
@@ -171,7 +182,10 @@ pub(in crate::lab) fn enlist(world: &mut World, zone: &str) -> Option<String> {
     let launched = world.wall();
     let aws = world.aws.as_mut()?;
     let subnet = aws.subnets.iter().find(|(_, subnet)| subnet.zone == zone)?.0.clone();
-    let group = aws.groups.values().find(|group| group.subnets.contains(&subnet))?.name.clone();
+    // The one that has fewer there; first the zone's own.
+    let there = |group: &&Group| group.members.iter().filter(|member| member.zone == zone).count();
+    let groups = aws.groups.values().filter(|group| group.subnets.contains(&subnet));
+    let group = groups.min_by_key(|group| (there(group), group.subnets.len()))?.name.clone();
     let id = aws.add_instance(&group, &subnet, launched);
     let instance = aws.instances.get_mut(&id)?;
     (instance.state, instance.joined) = (State::Running, true);

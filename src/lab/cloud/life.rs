@@ -25,10 +25,12 @@ pub(super) fn terminate(world: &mut World, id: &str, at_once: bool) {
     let figures = world.settings.cloud.clone();
     let Some(instance) = find(world, id).filter(|instance| instance.state.is_up()) else { return };
     instance.state = State::ShuttingDown;
-    if at_once {
+    if at_once && figures.power_loss.is_zero() {
         cut(world, id);
+        due(world, id, figures.end);
+    } else {
+        due(world, id, if at_once { figures.power_loss } else { figures.shut_down });
     }
-    due(world, id, if at_once { figures.end } else { figures.shut_down });
     look(world, scaling::GROUPS);
 }
 

@@ -119,6 +119,7 @@ fn look(world: &mut World, what: &str) {
 pub(in crate::lab) fn reconcile(world: &mut World, key: &ObjectKey) {
     match key.name.as_str() {
         scaling::GROUPS => scaling::reconcile(world),
+        network::ACLS => network::apply(world),
         instance => life::go_on(world, instance),
     }
 }

@@ -2,8 +2,12 @@
 //! heard.
 
 use super::parts::Acl;
-use crate::lab::model;
+use crate::lab::model::{self, Controller, Task};
+use crate::lab::store::ObjectKey;
 use crate::lab::world::World;
+
+/// By which the agenda knows what packets meet: no instance has this id.
+pub(super) const ACLS: &str = "/acls";
 
 /// Puts the subnet of an association under an ACL. The id of the new association.
 pub(super) fn associate(world: &mut World, association: &str, acl: &str) -> Option<String> {
@@ -11,6 +15,18 @@ pub(super) fn associate(world: &mut World, association: &str, acl: &str) -> Opti
     let new = aws.id("aclassoc");
     let subnet = aws.subnets.values_mut().find(|subnet| subnet.association == association)?;
     (subnet.acl, subnet.association) = (acl.to_owned(), new.clone());
+    let after = world.settings.cloud.acl;
+    if after.is_zero() {
+        apply(world);
+    } else {
+        world.later(after, Task::Reconcile(Controller::Cloud, ObjectKey::new("", ACLS)));
+    }
+    Some(new)
+}
+
+/// Has each node's packets meet the network ACL of its subnet.
+pub(super) fn apply(world: &mut World) {
+    let Some(aws) = &world.aws else { return };
     let cut: Vec<(String, bool)> = aws
         .instances
         .values()
@@ -20,7 +36,6 @@ pub(super) fn associate(world: &mut World, association: &str, acl: &str) -> Opti
     for (node, is_cut) in cut {
         if is_cut { model::cut_network(world, &node) } else { model::restore_network(world, &node) }
     }
-    Some(new)
 }
 
 /// Makes an ACL, which denies everything; the same token makes it once. Its id.

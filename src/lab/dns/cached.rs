@@ -12,8 +12,8 @@ use crate::probe::{RecordType, ResponseCode};
 /// Answers without a record hold for so long.
 const LEAST: Duration = Duration::from_secs(5);
 
-/// Where an answer is kept: the server and the plugin, the name and the kind.
-pub(super) type Key = ((usize, usize), String, RecordType);
+/// Where answers of a kind are kept: the server and the plugin.
+pub(super) type Place = ((usize, usize), RecordType);
 
 /// An answer that is kept.
 #[derive(Debug, Clone)]
@@ -43,16 +43,17 @@ pub(super) fn answer(visit: &mut Visit<'_>, options: &Cache, place: (usize, usiz
     if !under(&options.zones) || (under(&options.without.0) && under(&options.without.1)) {
         return visit.pass(next.0, next.1, query);
     }
-    let key = (place, query.name.to_owned(), query.kind);
-    let Some(kept) = visit.world.dns.kept(visit.life, &key).cloned() else {
+    let place = (place, query.kind);
+    let Some(kept) = visit.world.dns.kept(visit.life, place, query.name) else {
         let reply = visit.pass(next.0, next.1, query);
-        keep(visit, options, key, reply.as_ref());
+        keep(visit, options, place, query.name, reply.as_ref());
         return reply;
     };
     let age = kept.stored.elapsed();
     if age < kept.holds {
         return Some(kept.aged());
     }
+    let kept = kept.clone();
     let stale = options.stale.filter(|(most, _)| age.saturating_sub(kept.holds) < *most);
     let fresh = match stale {
         // The client has the old answer at once; the new one comes behind its back.
@@ -61,26 +62,26 @@ pub(super) fn answer(visit: &mut Visit<'_>, options: &Cache, place: (usize, usiz
     };
     match stale {
         None => {
-            keep(visit, options, key, fresh.as_ref());
+            keep(visit, options, place, query.name, fresh.as_ref());
             fresh
         }
         Some((_, verify)) => {
             let sound = |reply: &&Reply| matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain);
             let good = fresh.as_ref().filter(sound);
-            keep(visit, options, key, good);
+            keep(visit, options, place, query.name, good);
             if verify && good.is_some() { fresh } else { Some(kept.aged()) }
         }
     }
 }
 
-fn keep(visit: &mut Visit<'_>, options: &Cache, key: Key, reply: Option<&Reply>) {
+fn keep(visit: &mut Visit<'_>, options: &Cache, place: Place, name: &str, reply: Option<&Reply>) {
     let Some(reply) = reply.filter(|reply| !reply.truncated) else { return };
     let records = reply.answers.iter().chain(&reply.authority).chain(&reply.extra);
     let least = records.map(|record| Duration::from_secs(record.ttl.into())).min().unwrap_or(LEAST);
-    let under = |zones: &[String]| zones.iter().any(|zone| is_under(&key.1, zone));
+    let under = |zones: &[String]| zones.iter().any(|zone| is_under(name, zone));
     let clamp = |(from, to): (Duration, Duration)| least.max(from).min(to);
     let (holds, without) = match reply.code {
-        ResponseCode::NoError if reply.has(key.2) || !reply.answers.is_empty() => {
+        ResponseCode::NoError if reply.has(place.1) || !reply.answers.is_empty() => {
             (clamp(options.success), under(&options.without.0))
         }
         ResponseCode::NoError | ResponseCode::NXDomain => (clamp(options.denial), under(&options.without.1)),
@@ -89,6 +90,6 @@ fn keep(visit: &mut Visit<'_>, options: &Cache, key: Key, reply: Option<&Reply>)
     };
     if !without && !holds.is_zero() {
         let kept = Kept { reply: reply.clone(), stored: Instant::now(), holds };
-        visit.world.dns.keep(visit.life, key, kept);
+        visit.world.dns.keep(visit.life, place, name, kept);
     }
 }

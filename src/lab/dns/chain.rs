@@ -69,19 +69,19 @@ impl Visit<'_> {
     fn at(&mut self, local: SocketAddr, query: Query<'_>) -> Outcome {
         let config = Arc::clone(&self.config);
         let listening = config.at(local);
-        if listening.is_empty() {
+        if listening.clone().next().is_none() {
             return Outcome::Closed;
         }
         // The block of the longest zone; of several for one, the first whose view lets the query through.
         let mut zone = query.name;
         loop {
-            for (index, server) in &listening {
+            for (index, server) in listening.clone() {
                 let serves = server.places.iter().any(|(own, port)| own == zone && *port == local.port());
                 if serves && self.sees(server.view.as_deref(), local.port(), query) {
                     if server.plugins.is_empty() {
                         return Outcome::Reply(Reply::of(ResponseCode::Refused));
                     }
-                    return match self.pass(*index, 0, query) {
+                    return match self.pass(index, 0, query) {
                         Some(reply) => Outcome::Reply(reply),
                         None => Outcome::Silence { idle: server.idle },
                     };

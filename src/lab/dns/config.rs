@@ -143,11 +143,13 @@ impl Config {
     }
 
     /// The servers that listen at a port of an address: those that name the address, or else those that name none.
-    pub(super) fn at(&self, local: SocketAddr) -> Vec<(usize, &Server)> {
-        let port = |server: &&Server| server.places.iter().any(|(_, port)| *port == local.port());
-        let all = || self.servers.iter().enumerate().filter(|(_, server)| port(server));
-        let own: Vec<_> = all().filter(|(_, server)| server.addresses.contains(&local.ip())).collect();
-        if own.is_empty() { all().filter(|(_, server)| server.addresses.is_empty()).collect() } else { own }
+    pub(super) fn at(&self, local: SocketAddr) -> impl Iterator<Item = (usize, &Server)> + Clone {
+        let port = move |server: &Server| server.places.iter().any(|(_, port)| *port == local.port());
+        let names = move |server: &Server| server.addresses.contains(&local.ip());
+        let named = self.servers.iter().any(|server| port(server) && names(server));
+        let listens =
+            move |server: &Server| port(server) && if named { names(server) } else { server.addresses.is_empty() };
+        self.servers.iter().enumerate().filter(move |(_, server)| listens(server))
     }
 }
 
@@ -293,8 +295,7 @@ mod tests {
             ".:53 {\n whoami\n}\n.:10053 {\n bind 127.0.0.1\n acl {\n drop\n }\n timeouts {\n idle 1500ms\n }\n}\n",
         )
         .unwrap();
-        let at =
-            |address: &str| config.at(address.parse().unwrap()).into_iter().map(|(index, _)| index).collect::<Vec<_>>();
+        let at = |address: &str| config.at(address.parse().unwrap()).map(|(index, _)| index).collect::<Vec<_>>();
         assert_eq!((at("10.0.0.1:53"), at("127.0.0.1:10053")), (vec![0], vec![1]));
         assert!(at("10.0.0.1:10053").is_empty() && at("10.0.0.1:54").is_empty());
         assert_eq!(config.servers[1].idle, Duration::from_millis(1500));

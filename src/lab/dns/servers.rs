@@ -12,7 +12,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use tokio::time::Instant;
 
-use super::cached::{Kept, Key};
+use super::cached::{Kept, Place};
 use super::chain::{self, Outcome, Served};
 use super::config::Config;
 use super::message::{Query, Reply};
@@ -59,18 +59,19 @@ struct Server {
     tried: String,
     /// How often it looks for another, and when next.
     looks: Option<(Duration, Instant)>,
-    kept: BTreeMap<Key, Kept>,
+    /// By name within each place.
+    kept: BTreeMap<Place, BTreeMap<String, Kept>>,
     turns: usize,
 }
 
 impl Dns {
-    pub(super) fn kept(&self, life: u64, key: &Key) -> Option<&Kept> {
-        self.servers.get(&life)?.kept.get(key)
+    pub(super) fn kept(&self, life: u64, place: Place, name: &str) -> Option<&Kept> {
+        self.servers.get(&life)?.kept.get(&place)?.get(name)
     }
 
-    pub(super) fn keep(&mut self, life: u64, key: Key, kept: Kept) {
+    pub(super) fn keep(&mut self, life: u64, place: Place, name: &str, kept: Kept) {
         if let Some(server) = self.servers.get_mut(&life) {
-            server.kept.insert(key, kept);
+            server.kept.entry(place).or_default().insert(name.to_owned(), kept);
         }
     }
 

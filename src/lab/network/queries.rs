@@ -39,8 +39,9 @@ pub(in crate::lab) fn deliver(
             if let Some(known) = known.filter(|known| backends.contains(known)) {
                 known
             } else {
-                let backends = backends.to_vec();
-                backends[world.pick(backends.len())]
+                let count = backends.len();
+                let chosen = world.pick(count);
+                world.network.behind(to).and_then(|all| all.get(chosen)).copied().unwrap_or(to)
             }
         }
         None if world.network.is_service(to.ip()) => return Delivered::Silent { idle: None },

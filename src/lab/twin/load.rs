@@ -103,6 +103,17 @@ impl Head {
     }
 }
 
+/// An object of a twin, or what stands in it, by its place among the others.
+fn read<T: serde::de::DeserializeOwned>(line: &str, index: usize) -> Result<T, TwinError> {
+    serde_json::from_str(line).map_err(|e| {
+        // Each is a line of its own in here, but not in the file.
+        let why = e.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        TwinError::new(format!("object {} of the twin is none that Kubernetes knows: {why}: {line:.200}", index + 1))
+            .hint("`squall twin save` writes it again")
+    })
+}
+
 /// Namespaces that every cluster has, and those that something lies in, as far as they could not be read.
 fn unread_namespaces(all: &[(Place, Option<usize>)]) -> Vec<String> {
     let is_there = |namespace: &str| all.iter().any(|((kind, _, name), _)| kind == "Namespace" && name == namespace);
@@ -121,11 +132,9 @@ struct Loading<'w> {
 impl Loading<'_> {
     fn of(world: &mut World, twin: &Twin) -> Result<Loaded, TwinError> {
         let mut loading = Loading { world, uids: BTreeMap::new(), loaded: Loaded::default() };
-        let read =
-            |line: &str, e: serde_json::Error| TwinError::new(format!("an object of the twin: {e}: {line:.200}"));
         let mut all: Vec<(Place, Option<usize>)> = Vec::with_capacity(twin.objects.len());
         for (index, line) in twin.objects.lines().enumerate() {
-            let head: Head = serde_json::from_str(line).map_err(|e| read(line, e))?;
+            let head: Head = read(line, index)?;
             if loading.is_known(&head) {
                 all.push((head.place(), Some(index)));
             }
@@ -139,9 +148,10 @@ impl Loading<'_> {
         }
         for (place, index) in all {
             let made = || json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": place.2}});
-            let line = index.map(|index| twin.objects.line(index));
-            let object =
-                line.map_or_else(|| Ok(made()), |line| serde_json::from_str(line).map_err(|e| read(line, e)))?;
+            let object = match index {
+                Some(index) => read(twin.objects.line(index), index)?,
+                None => made(),
+            };
             loading.put(&place, object)?;
         }
         loading.restore_revisions();

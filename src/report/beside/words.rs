@@ -136,7 +136,9 @@ pub(super) fn wrong(row: &BesideAssumption) -> String {
         Assumption::Start if longer => {
             format!("the lab has every image: `lab.squall.dev/pull: {difference}` tells it what a pull takes")
         }
-        Assumption::Start => "the lab is slower to start a container than this cluster: `--assume start=TIME` tells it".to_owned(),
+        Assumption::Start => {
+            "the lab is slower to start a container than this cluster: `--assume start=TIME` tells it".to_owned()
+        }
         Assumption::Ending => format!(
             "{raise} `lab.squall.dev/stops-in`, or `serves-on` of one that serves on, by {difference}, within its grace period"
         ),
@@ -144,7 +146,7 @@ pub(super) fn wrong(row: &BesideAssumption) -> String {
             "it waited for room or for the scheduler: rehearse with the nodes that there are (`--nodes`)".to_owned()
         }
         Assumption::NodeDetection => {
-            "the lab has the default of the controller manager: `--node-monitor-grace-period` tells it another".to_owned()
+            "the lab has the default of the controller manager; `--node-monitor-grace-period` sets another".to_owned()
         }
         Assumption::EndpointAdded | Assumption::EndpointRemoved | Assumption::Scheduling => {
             "the lab has the delays that docs/lab.md lists: `--assume NAME=TIME` tells it others".to_owned()

@@ -4,7 +4,7 @@ use crate::lab::Groups;
 const WHOLE: [(&str, usize); 3] = [("us-east-1a", 1), ("us-east-1b", 1), ("us-east-1c", 1)];
 
 #[tokio::test(start_paused = true)]
-async fn a_group_for_each_zone_or_one_over_all() {
+async fn a_group_for_each_zone_or_one_over_all_or_both() {
     let across = Place::new(3, Groups::Across);
     let groups = across.cloud().groups().await.unwrap();
     assert_eq!((groups.len(), groups[0].zones.len(), groups[0].desired, groups[0].max), (1, 3, 3, 6));
@@ -12,6 +12,9 @@ async fn a_group_for_each_zone_or_one_over_all() {
     let groups = apart.cloud().groups().await.unwrap();
     let shown: Vec<_> = groups.iter().map(|group| (group.name.as_str(), group.desired, group.zones.len())).collect();
     assert_eq!(shown, [("workers-a", 2, 1), ("workers-b", 1, 1), ("workers-c", 1, 1)]);
+    let both = Place::new(6, Groups::Both).cloud().groups().await.unwrap();
+    let shown: Vec<_> = both.iter().map(|group| (group.name.as_str(), group.desired, group.zones.len())).collect();
+    assert_eq!(shown, [("workers", 3, 3), ("workers-a", 1, 1), ("workers-b", 1, 1), ("workers-c", 1, 1)]);
     let (_, page) = apart.scaling("Action=DescribeAutoScalingGroups&MaxRecords=2");
     assert!(page.contains("<NextToken>from-2</NextToken>"), "{page}");
     assert_eq!(code(&apart.scaling("Action=DescribeAutoScalingGroups&MaxRecords=101")), "ValidationError");

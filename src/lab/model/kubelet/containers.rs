@@ -373,7 +373,8 @@ impl Worker {
         let now = Instant::now();
         let container = &mut self.containers[index];
         let (State::Running(run), Ok(app)) = (&mut container.state, &container.app) else { return };
-        let serves_on = app.serves_on.or_else(|| dns::lame_duck(world, run.life));
+        let lame = dns::lame_duck(world, run.life);
+        let serves_on = app.serves_on.or(lame);
         let (after, code) = match container.role {
             Role::Init => (Duration::ZERO, TERMINATED),
             _ if app.ignores_sigterm => return,
@@ -383,7 +384,7 @@ impl Worker {
         run.exits = Some(run.exits.filter(|(at, _)| *at <= end.0).unwrap_or(end));
         if serves_on.is_some() {
             if let Some(process) = world.kubelets.processes.life_mut(run.life) {
-                process.closes = app.says_close;
+                (process.closes, process.lame) = (app.says_close, lame.is_some());
             }
             return self.wake_probes(world);
         }

@@ -231,6 +231,9 @@ impl Prober {
         if matches!(self.target, Target::Tcp(_)) {
             return at_once(true);
         }
+        if process.lame && self.kind == Kind::Readiness {
+            return at_once(false);
+        }
         if process.hangs.is_some() || process.answers_in > self.timeout {
             return Shot { takes: self.timeout, good: false, life };
         }

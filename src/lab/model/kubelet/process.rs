@@ -28,6 +28,8 @@ pub(in crate::lab) struct Process {
     pub drains: bool,
     /// Each answer closes its connection.
     pub closes: bool,
+    /// It answers, and says that it is not ready: a CoreDNS that is about to end.
+    pub lame: bool,
     /// How long it takes to answer, on average and without waiting.
     pub answers_in: Duration,
     /// How many it answers at a time, and what becomes of the others.
@@ -64,6 +66,7 @@ impl Process {
             life,
             listens: None,
             drains: false,
+            lame: false,
             closes: false,
             answers_in: Duration::ZERO,
             capacity: Capacity::default(),

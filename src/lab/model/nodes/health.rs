@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Node, NodeCondition, Pod};
 use k8s_openapi::jiff::Timestamp;
 
 use super::taints::{NOT_READY, UNREACHABLE, drive_away, drives};
-use super::{TAINTING, TICK, after, at, next_tick, ready};
+use super::{MACHINES, TAINTING, TICK, after, at, next_cloud_look, ready};
 use crate::lab::model::objects::{condition, delete, key_of, set_condition};
 use crate::lab::store::{ObjectKey, number_of};
 use crate::lab::world::World;
@@ -54,8 +54,6 @@ pub(super) fn tick(world: &mut World) {
             world.nodes.unready.remove(name);
         } else if world.nodes.unready.insert(name.to_owned()) {
             unready_pods(world, name);
-        } else if world.nodes.gone.contains(name) {
-            delete(world, number_of::<Node>(), &ObjectKey::new("", name), None);
         }
     }
     // Where no zone is well, it is rather the controller that hears nothing: no node drives pods away.
@@ -67,14 +65,28 @@ pub(super) fn tick(world: &mut World) {
     if !stops {
         taint(world);
     }
-    // A node that is silent for too long later; one whose machine is gone and whose object is to follow.
+    if nodes.iter().any(|node| is_left(world, node)) {
+        let next = next_cloud_look(world);
+        at(world, next, MACHINES);
+    }
+    // A node that is silent for too long later.
     let silent = |node: &&Arc<Node>| ready(node) != "Unknown";
     let lost = nodes.iter().filter(silent).filter_map(|node| world.nodes.lost(name_of(node)));
-    let next = lost.filter(|lost| *lost > now).min();
-    let follows = nodes.iter().any(|node| ready(node) != "True" && world.nodes.gone.contains(name_of(node)));
-    let follows = follows.then(|| next_tick(world, world.settings.node_monitor));
-    if let Some(next) = next.into_iter().chain(follows).min() {
+    if let Some(next) = lost.filter(|lost| *lost > now).min() {
         at(world, next, TICK);
+    }
+}
+
+/// Whether a node that is not ready has no machine any more.
+fn is_left(world: &World, node: &Node) -> bool {
+    !matches!(ready(node), "True" | "") && world.nodes.gone.contains(name_of(node))
+}
+
+/// The cloud's controller: removes the nodes that are left of machines.
+pub(super) fn collect(world: &mut World) {
+    let left: Vec<_> = world.store.list::<Node>(None).filter(|node| is_left(world, node)).collect();
+    for node in left {
+        delete(world, number_of::<Node>(), &ObjectKey::new("", name_of(&node)), None);
     }
 }
 

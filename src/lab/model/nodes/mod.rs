@@ -31,8 +31,11 @@ const ORPHANS: &str = "/orphans";
 const HEARD: &str = "/heard/";
 const LEASES: &str = "/leases";
 const STATUS: &str = "/status/";
+const MACHINES: &str = "/machines";
 /// kubelet: how often a node says how it is where nothing changes (`nodeStatusReportFrequency`).
 const REPORT: Duration = Duration::from_mins(5);
+/// cloud-controller-manager: how often it looks for nodes whose machines are gone (its own `--node-monitor-period`).
+const CLOUD_LOOKS: Duration = Duration::from_secs(5);
 
 /// Which nodes have power, and what their controllers remember.
 #[derive(Debug, Default)]
@@ -43,6 +46,8 @@ pub(in crate::lab) struct Nodes {
     cut_off: BTreeMap<String, (Instant, Timestamp)>,
     /// Their machines are gone for good.
     gone: BTreeSet<String>,
+    /// How long after a round time the cloud's controller looks: not when the other controller does.
+    cloud_looks: Option<Duration>,
     /// When their leases are renewed.
     renewals: BTreeMap<String, leases::Renewals>,
     /// Until then somebody watches leases.
@@ -97,7 +102,12 @@ pub(in crate::lab) fn cut_power(world: &mut World, node: &str) {
 
 /// When a node that is heard no more will have been silent for too long.
 fn silent_from_now(world: &mut World, node: &str) -> Timestamp {
-    let last = leases::stop(world, node);
+    let mut last = leases::stop(world, node);
+    if let Some(every) = world.settings.reports {
+        // Its status is news of it too.
+        let ago = world.up_to(every);
+        last = last.max(before(world.wall(), ago));
+    }
     // The controller counts from when it saw the renewal, at its next look.
     let seen = tick_from(last, world.settings.node_monitor);
     tick_from(after(seen, world.settings.node_grace), world.settings.node_monitor)
@@ -213,6 +223,7 @@ pub(super) fn reconcile(world: &mut World, key: &ObjectKey) {
     match key.name.as_str() {
         TICK => health::tick(world),
         TAINTING => health::taint(world),
+        MACHINES => health::collect(world),
         ORPHANS => orphans::collect(world),
         LEASES => leases::show(world, None),
         name => {
@@ -274,6 +285,14 @@ fn tick_from(time: Timestamp, every: Duration) -> Timestamp {
     let every = i128::try_from(every.as_nanos()).unwrap_or(i128::MAX).max(1);
     let (ticks, rest) = (time.as_nanosecond().div_euclid(every), time.as_nanosecond().rem_euclid(every));
     Timestamp::from_nanosecond((ticks + i128::from(rest != 0)) * every).unwrap_or(time)
+}
+
+/// When the cloud's controller looks next.
+fn next_cloud_look(world: &mut World) -> Timestamp {
+    let looks = world.nodes.cloud_looks.unwrap_or_else(|| world.up_to(CLOUD_LOOKS));
+    world.nodes.cloud_looks = Some(looks);
+    let now = after(world.wall(), Duration::from_nanos(1));
+    after(tick_from(before(now, looks), CLOUD_LOOKS), looks)
 }
 
 /// When such a controller looks next.
