@@ -41,7 +41,7 @@ demo-cluster: build ## Run experiments/pod-kill.yaml on a demo app in the test b
 .PHONY: simulate
 simulate: needs-build ## Let the runner die in each of its calls, and in foul weather with SEEDS=10000 seeds, on the embedded cluster; write docs/simulation.md
 	SQUALL_SEEDS=$(or $(SEEDS),10000) SQUALL_SIMULATION_PAGE=docs/simulation.md \
-		cargo test --locked --release --test simulation -- --nocapture
+		cargo test --locked --release --test simulation -- --nocapture --test-threads=1
 
 .PHONY: test
 test: unit e2e ## All tests: unit, tree, documents, then the cluster tests on the test bed

@@ -68,6 +68,11 @@ impl World {
         self.wall.checked_add(since).unwrap_or(self.wall)
     }
 
+    /// The wall clock's time at the beginning.
+    pub(in crate::lab) const fn began(&self) -> Timestamp {
+        self.wall
+    }
+
     /// Now, as the API writes times: whole seconds.
     pub(in crate::lab) fn time(&self) -> Time {
         Time(seconds(self.wall()))

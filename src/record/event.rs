@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::availability::{Availability, Comparison};
 use super::cluster::ClusterId;
 use super::displaced::Replaced;
+use super::fields::Fields;
 use super::life::Life;
 use super::predicted::Predicted;
 use super::summary::Summary;
@@ -416,7 +417,7 @@ pub enum What {
         /// What changed, in words: `ready true → false`.
         detail: String,
         /// The state that the detail comes from, as short fields (`ready`, `node`, `terminating` …).
-        state: BTreeMap<String, String>,
+        state: Fields,
     },
     /// The API server could not be seen for a while: what happened meanwhile is unknown.
     Blind {

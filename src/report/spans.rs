@@ -44,7 +44,7 @@ impl Spans {
             // What happened meanwhile is unknown, so nothing that began before has a length.
             What::Blind { .. } => self.pods.clear(),
             What::Object { change, kind, namespace, name, state, .. } => {
-                let field = |key: &str| state.get(key).map_or("", String::as_str);
+                let field = |key: &str| state.get(key).unwrap_or_default();
                 match kind.as_str() {
                     "pod" => self.pod(at, *change, (namespace, name), field),
                     "endpoint" => self.endpoint(at, *change, (namespace, name), field),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::probe::{Ask, Class, Counts, Outcome, Steps, TcpAsk};
-use crate::record::{Change, Target, Verdict};
+use crate::record::{Change, Fields, Target, Verdict};
 use crate::scalar::EngineKind;
 
 const S: Nanos = 1_000_000_000;
@@ -167,7 +167,7 @@ fn what_a_watch_tells_before_the_call_is_answered_is_detected_with_the_answer() 
             namespace: String::new(),
             name: "n1".to_owned(),
             detail: String::new(),
-            state: BTreeMap::new(),
+            state: Fields::default(),
         };
         book.seen(Seen::Object(at, Box::new(what)));
     };

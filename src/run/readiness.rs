@@ -30,7 +30,7 @@ impl Endpoints {
     pub(super) fn seen(&mut self, at: Nanos, what: &What) {
         let What::Object { change, kind, namespace, name, state, .. } = what else { return };
         let Some(service) = state.get("service").filter(|_| kind == "endpoint") else { return };
-        let readiness = self.services.entry((namespace.clone(), service.clone())).or_default();
+        let readiness = self.services.entry((namespace.clone(), service.to_owned())).or_default();
         match change {
             Change::Deleted => readiness.gone(at, name),
             // Absent means unknown, which the API asks consumers to take for ready.

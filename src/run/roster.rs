@@ -115,7 +115,7 @@ impl Roster {
         if kind != "endpoint" {
             return Vec::new();
         }
-        let (field, mut orders) = (|key: &str| state.get(key).map_or("", String::as_str), Vec::new());
+        let (field, mut orders) = (|key: &str| state.get(key).unwrap_or_default(), Vec::new());
         // Absent means unknown, which the API asks consumers to take for ready, and for not terminating.
         let ready = *change != Change::Deleted && field("ready") != "false" && field("terminating") != "true";
         for followed in &mut self.followed {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::back_off::back_off;
 use crate::cluster::Cluster;
 use crate::plan::LIMITS;
-use crate::record::{Change, Clock, Micros, What};
+use crate::record::{Change, Clock, Fields, Micros, What};
 use crate::spec::ObjectRef;
 
 /// A message of a watch, with its instant.
@@ -40,7 +40,7 @@ pub(super) enum Seen {
 }
 
 /// The fields of an object that matter, as text.
-type State = BTreeMap<String, String>;
+type State = Fields;
 
 /// What an object is called on the timeline, and its fields. A slice of endpoints boils down to one of these per endpoint.
 struct Line {
@@ -244,12 +244,15 @@ impl Follow {
 }
 
 /// Kind and name of a line.
-type Key = (&'static str, String);
+type Key = (&'static str, Box<str>);
 
-/// The lines of each object as last seen, by UID.
+/// An object as last seen: its namespace, and its lines by their keys.
+type Lines = (Box<str>, Box<[(Key, State)]>);
+
+/// Each object as last seen, by UID.
 #[derive(Default)]
 struct Known {
-    objects: BTreeMap<String, (String, BTreeMap<Key, State>)>,
+    objects: BTreeMap<String, Lines>,
     /// UIDs seen in the list that is going on.
     relist: Option<BTreeSet<String>>,
     synced: bool,
@@ -263,21 +266,22 @@ impl Known {
         if let Some(relist) = &mut self.relist {
             relist.insert(uid.clone());
         }
-        let new_object = !self.objects.contains_key(&uid);
-        let (_, known) = self.objects.entry(uid).or_insert_with(|| (namespace.clone(), BTreeMap::new()));
-        let mut changes = Vec::new();
-        let mut left: BTreeSet<_> = known.keys().cloned().collect();
+        let (_, mut before) = self.objects.remove(&uid).unzip();
+        let new_object = before.is_none();
+        let before: Box<[(Key, State)]> = before.take().unwrap_or_default();
+        let (mut now, mut changes) = (BTreeMap::new(), Vec::new());
         for Line { kind, name, state } in lines {
-            let key = (kind, name.clone());
-            left.remove(&key);
-            let before = known.insert(key, state.clone());
-            let change = match &before {
+            let key: Key = (kind, name.as_str().into());
+            let place = before.binary_search_by(|(known, _)| known.cmp(&key)).ok();
+            now.insert(key, state.clone());
+            let was = place.and_then(|place| before.get(place)).map(|(_, was)| was);
+            let change = match was {
                 None if first_list && new_object => Change::Seen,
                 None => Change::Added,
-                Some(before) if *before == state => continue,
+                Some(was) if *was == state => continue,
                 Some(_) => Change::Changed,
             };
-            let detail = describe(before.as_ref(), &state);
+            let detail = describe(was, &state);
             changes.push(What::Object {
                 change,
                 kind: kind.to_owned(),
@@ -287,10 +291,9 @@ impl Known {
                 state,
             });
         }
-        for key in left {
-            let state = known.remove(&key).unwrap_or_default();
-            changes.push(deleted(key, &namespace, state));
-        }
+        let left = before.into_iter().filter(|(key, _)| !now.contains_key(key));
+        changes.extend(left.map(|(key, state)| deleted(key, &namespace, state)));
+        self.objects.insert(uid, (namespace.into(), now.into_iter().collect()));
         changes
     }
 
@@ -312,7 +315,7 @@ fn deleted((kind, name): Key, namespace: &str, state: State) -> What {
         change: Change::Deleted,
         kind: kind.to_owned(),
         namespace: namespace.to_owned(),
-        name,
+        name: name.into(),
         detail: "deleted".to_owned(),
         state,
     }
@@ -323,7 +326,7 @@ fn describe(before: Option<&State>, now: &State) -> String {
     if let (None, Some(reason), Some(message)) = (before, now.get("reason"), now.get("message")) {
         return format!("{reason}: {message}");
     }
-    let field = |(key, value): (&String, &String)| match before.map(|b| b.get(key)) {
+    let field = |(key, value): (&str, &str)| match before.map(|b| b.get(key)) {
         None | Some(None) => Some(format!("{key} {value}")),
         Some(Some(old)) if old == value => None,
         Some(Some(old)) => Some(format!("{key} {old} → {value}")),
@@ -331,14 +334,14 @@ fn describe(before: Option<&State>, now: &State) -> String {
     let mut parts: Vec<String> = now.iter().filter_map(field).collect();
     if let Some(before) = before {
         parts.extend(
-            before.iter().filter(|(key, _)| !now.contains_key(*key)).map(|(key, old)| format!("{key} {old} → none")),
+            before.iter().filter(|(key, _)| now.get(key).is_none()).map(|(key, old)| format!("{key} {old} → none")),
         );
     }
     parts.join(", ")
 }
 
-fn state<const N: usize>(fields: [(&str, Option<String>); N]) -> State {
-    fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+fn state<const N: usize>(fields: [(&'static str, Option<String>); N]) -> State {
+    fields.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 fn pod(pod: &Pod) -> Vec<Line> {

@@ -1,5 +1,6 @@
 //! The plugin `cache`: what was answered is given again for as long as it holds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,26 +19,31 @@ pub(super) type Place = ((usize, usize), RecordType);
 /// An answer that is kept.
 #[derive(Debug, Clone)]
 pub(super) struct Kept {
-    reply: Reply,
+    reply: Arc<Reply>,
     stored: Instant,
     holds: Duration,
 }
 
 impl Kept {
     /// The answer as of now: its records hold for what is left.
-    fn aged(&self) -> Reply {
+    fn aged(&self) -> Arc<Reply> {
         let left = self.holds.saturating_sub(self.stored.elapsed()).as_secs();
         let left = u32::try_from(left).unwrap_or(u32::MAX);
-        let mut reply = self.reply.clone();
+        let mut reply = Reply::clone(&self.reply);
         for record in reply.answers.iter_mut().chain(&mut reply.extra).chain(&mut reply.authority) {
             record.ttl = left;
         }
-        reply
+        Arc::new(reply)
     }
 }
 
 /// Answers from the cache, or from the plugins behind it.
-pub(super) fn answer(visit: &mut Visit<'_>, options: &Cache, place: (usize, usize), query: Query<'_>) -> Option<Reply> {
+pub(super) fn answer(
+    visit: &mut Visit<'_>,
+    options: &Cache,
+    place: (usize, usize),
+    query: Query<'_>,
+) -> Option<Arc<Reply>> {
     let next = (place.0, place.1 + 1);
     let under = |zones: &[String]| zones.iter().any(|zone| is_under(query.name, zone));
     if !under(&options.zones) || (under(&options.without.0) && under(&options.without.1)) {
@@ -66,7 +72,7 @@ pub(super) fn answer(visit: &mut Visit<'_>, options: &Cache, place: (usize, usiz
             fresh
         }
         Some((_, verify)) => {
-            let sound = |reply: &&Reply| matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain);
+            let sound = |reply: &&Arc<Reply>| matches!(reply.code, ResponseCode::NoError | ResponseCode::NXDomain);
             let good = fresh.as_ref().filter(sound);
             keep(visit, options, place, query.name, good);
             if verify && good.is_some() { fresh } else { Some(kept.aged()) }
@@ -74,7 +80,7 @@ pub(super) fn answer(visit: &mut Visit<'_>, options: &Cache, place: (usize, usiz
     }
 }
 
-fn keep(visit: &mut Visit<'_>, options: &Cache, place: Place, name: &str, reply: Option<&Reply>) {
+fn keep(visit: &mut Visit<'_>, options: &Cache, place: Place, name: &str, reply: Option<&Arc<Reply>>) {
     let Some(reply) = reply.filter(|reply| !reply.truncated) else { return };
     let records = reply.answers.iter().chain(&reply.authority).chain(&reply.extra);
     let least = records.map(|record| Duration::from_secs(record.ttl.into())).min().unwrap_or(LEAST);
@@ -89,7 +95,7 @@ fn keep(visit: &mut Visit<'_>, options: &Cache, place: Place, name: &str, reply:
         _ => return,
     };
     if !without && !holds.is_zero() {
-        let kept = Kept { reply: reply.clone(), stored: Instant::now(), holds };
+        let kept = Kept { reply: Arc::clone(reply), stored: Instant::now(), holds };
         visit.world.dns.keep(visit.life, place, name, kept);
     }
 }

@@ -8,7 +8,7 @@ use super::cached;
 use super::config::Config;
 use super::kubernetes;
 use super::message::{Data, Query, Record, Reply, is_under};
-use super::plugins::{Action, Erratic, Forward, Match, Plugin, Policy, Rewrite, Upstream};
+use super::plugins::{Action, Erratic, Forward, Kubernetes, Match, Plugin, Policy, Rewrite, Upstream};
 use super::view::Facts;
 use crate::lab::world::World;
 use crate::probe::{RecordType, ResponseCode};
@@ -33,7 +33,7 @@ pub(in crate::lab) struct Served {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::lab) enum Outcome {
-    Reply(Reply),
+    Reply(Arc<Reply>),
     /// There is no answer; a connection is closed when it was idle for so long.
     Silence {
         idle: Duration,
@@ -63,7 +63,11 @@ pub(super) struct Visit<'w> {
 }
 
 /// An answer, or none.
-type Told = Option<Reply>;
+type Told = Option<Arc<Reply>>;
+
+fn code(code: ResponseCode) -> Arc<Reply> {
+    Arc::new(Reply::of(code))
+}
 
 impl Visit<'_> {
     fn at(&mut self, local: SocketAddr, query: Query<'_>) -> Outcome {
@@ -79,7 +83,7 @@ impl Visit<'_> {
                 let serves = server.places.iter().any(|(own, port)| own == zone && *port == local.port());
                 if serves && self.sees(server.view.as_deref(), local.port(), query) {
                     if server.plugins.is_empty() {
-                        return Outcome::Reply(Reply::of(ResponseCode::Refused));
+                        return Outcome::Reply(code(ResponseCode::Refused));
                     }
                     return match self.pass(index, 0, query) {
                         Some(reply) => Outcome::Reply(reply),
@@ -88,7 +92,7 @@ impl Visit<'_> {
                 }
             }
             if zone.is_empty() {
-                return Outcome::Reply(Reply::of(ResponseCode::Refused));
+                return Outcome::Reply(code(ResponseCode::Refused));
             }
             zone = zone.split_once('.').map_or("", |(_, rest)| rest);
         }
@@ -108,7 +112,7 @@ impl Visit<'_> {
         let next = plugin + 1;
         // Behind the last plugin there is nobody.
         let Some(asked) = config.servers.get(server).and_then(|server| server.plugins.get(plugin)) else {
-            return Some(Reply::of(ResponseCode::ServFail));
+            return Some(code(ResponseCode::ServFail));
         };
         match asked {
             Plugin::Acl(rules) => {
@@ -116,8 +120,8 @@ impl Visit<'_> {
                 let mut fitting = rules.iter().filter(|rule| under(&rule.zones) && rule.fits(query.kind, query.client));
                 match fitting.next().map(|rule| rule.action) {
                     Some(Action::Drop) => None,
-                    Some(Action::Block) => Some(Reply::of(ResponseCode::Refused)),
-                    Some(Action::Filter) => Some(Reply::of(ResponseCode::NoError)),
+                    Some(Action::Block) => Some(code(ResponseCode::Refused)),
+                    Some(Action::Filter) => Some(code(ResponseCode::NoError)),
                     Some(Action::Allow) | None => self.pass(server, next, query),
                 }
             }
@@ -132,7 +136,7 @@ impl Visit<'_> {
                 }
                 let record = |(ttl, address): &(u32, IpAddr)| address_record(query.name, *ttl, *address);
                 let answers = template.answers.iter().map(record).collect();
-                Some(Reply { answers, ..Reply::of(template.code) })
+                Some(Arc::new(Reply { answers, ..Reply::of(template.code) }))
             }
             Plugin::Hosts(hosts) => {
                 let named = hosts.entries.iter().filter(|(name, _)| name == query.name);
@@ -142,12 +146,12 @@ impl Visit<'_> {
                 let answers: Vec<Record> = all.into_iter().filter(|record| record.kind() == query.kind).collect();
                 let ours = hosts.zones.iter().any(|zone| is_under(query.name, zone));
                 match (known, ours && !hosts.through) {
-                    (true, _) => Some(Reply::with(answers)),
-                    (false, true) => Some(Reply::of(ResponseCode::NXDomain)),
+                    (true, _) => Some(Arc::new(Reply::with(answers))),
+                    (false, true) => Some(code(ResponseCode::NXDomain)),
                     (false, false) => self.pass(server, next, query),
                 }
             }
-            Plugin::Kubernetes(options) => match kubernetes::answer(self.world, options, query) {
+            Plugin::Kubernetes(options) => match self.known(options, (server, plugin), query) {
                 Some(reply) => Some(self.followed(reply, query)),
                 None => self.pass(server, next, query),
             },
@@ -157,17 +161,28 @@ impl Visit<'_> {
                 if ours { Some(self.forwarded(options, query)) } else { self.pass(server, next, query) }
             }
             Plugin::Erratic(erratic) => self.erratic(erratic, query),
-            Plugin::Whoami => Some(Reply::of(ResponseCode::NoError)),
+            Plugin::Whoami => Some(code(ResponseCode::NoError)),
         }
     }
 
     /// `loadbalance` gives the addresses in another order each time.
-    fn turned(&mut self, mut reply: Reply) -> Reply {
+    fn turned(&mut self, mut reply: Arc<Reply>) -> Arc<Reply> {
         for last in (1..reply.answers.len()).rev() {
             let other = self.world.pick(last + 1);
-            reply.answers.swap(last, other);
+            Arc::make_mut(&mut reply).answers.swap(last, other);
         }
         reply
+    }
+
+    /// What `kubernetes` says, which is the same as long as no object changes.
+    fn known(&mut self, options: &Kubernetes, place: (usize, usize), query: Query<'_>) -> Told {
+        let (place, version) = ((place, query.kind), self.world.store.version());
+        if let Some(known) = self.world.dns.known(self.life, version, place, query.name) {
+            return known.clone();
+        }
+        let answer = kubernetes::answer(self.world, options, query).map(Arc::new);
+        self.world.dns.learn(self.life, version, place, query.name, answer.clone());
+        answer
     }
 
     /// The first line that fits changes the query, and the answer back.
@@ -202,7 +217,7 @@ impl Visit<'_> {
         }
         let reply = self.pass(server, plugin + lines.len(), Query { name: &name, kind, ..query });
         reply.map(|mut reply| {
-            for record in reply.answers.iter_mut().filter(|record| record.name == name) {
+            for record in Arc::make_mut(&mut reply).answers.iter_mut().filter(|record| record.name == name) {
                 query.name.clone_into(&mut record.name);
             }
             reply
@@ -210,7 +225,7 @@ impl Visit<'_> {
     }
 
     /// An alias for another name of the cluster has that one's addresses too.
-    fn followed(&mut self, mut reply: Reply, query: Query<'_>) -> Reply {
+    fn followed(&mut self, mut reply: Arc<Reply>, query: Query<'_>) -> Arc<Reply> {
         let alias = reply.answers.iter().find_map(|record| match &record.data {
             Data::Alias(name) if matches!(query.kind, RecordType::A | RecordType::AAAA) => Some(name.clone()),
             _ => None,
@@ -221,14 +236,14 @@ impl Visit<'_> {
             self.loops += 1;
             let local = SocketAddr::from(([127, 0, 0, 1], 53));
             if let Outcome::Reply(more) = self.at(local, Query { name: &alias, ..query }) {
-                reply.answers.extend(more.answers);
+                Arc::make_mut(&mut reply).answers.extend(more.answers.iter().cloned());
             }
         }
         reply
     }
 
     /// Asks upstreams until one answers or the time is over.
-    fn forwarded(&mut self, options: &Forward, query: Query<'_>) -> Reply {
+    fn forwarded(&mut self, options: &Forward, query: Query<'_>) -> Arc<Reply> {
         let mut order: Vec<Upstream> = options.to.clone();
         match options.policy {
             Policy::Sequential => {}
@@ -271,15 +286,15 @@ impl Visit<'_> {
                 Outcome::Closed => refused += 1,
             }
         }
-        Reply::of(ResponseCode::ServFail)
+        code(ResponseCode::ServFail)
     }
 
     /// What the world outside says: it knows no name.
-    fn beyond(&mut self, query: Query<'_>) -> Reply {
+    fn beyond(&mut self, query: Query<'_>) -> Arc<Reply> {
         self.takes += BEYOND;
         let zone = query.name.rsplit('.').next().unwrap_or_default().to_owned();
         let authority = Record { name: zone, ttl: BEYOND_TTL, data: Data::Authority { minimum: BEYOND_TTL } };
-        Reply { authority: Some(authority), ..Reply::of(ResponseCode::NXDomain) }
+        Arc::new(Reply { authority: Some(authority), ..Reply::of(ResponseCode::NXDomain) })
     }
 
     /// Answers of its own, some of them late, cut, or not at all.
@@ -295,11 +310,11 @@ impl Visit<'_> {
         let address: IpAddr = match query.kind {
             RecordType::A => [192, 0, 2, 53].into(),
             RecordType::AAAA => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x53].into(),
-            _ => return Some(Reply::of(ResponseCode::ServFail)),
+            _ => return Some(code(ResponseCode::ServFail)),
         };
         let mut reply = Reply::with(vec![address_record(query.name, 0, address)]);
         reply.truncated = is_turn(erratic.truncate);
-        Some(reply)
+        Some(Arc::new(reply))
     }
 }
 

@@ -146,9 +146,9 @@ impl Config {
     pub(super) fn at(&self, local: SocketAddr) -> impl Iterator<Item = (usize, &Server)> + Clone {
         let port = move |server: &Server| server.places.iter().any(|(_, port)| *port == local.port());
         let names = move |server: &Server| server.addresses.contains(&local.ip());
-        let named = self.servers.iter().any(|server| port(server) && names(server));
+        let is_own = self.servers.iter().any(|server| port(server) && names(server));
         let listens =
-            move |server: &Server| port(server) && if named { names(server) } else { server.addresses.is_empty() };
+            move |server: &Server| port(server) && if is_own { names(server) } else { server.addresses.is_empty() };
         self.servers.iter().enumerate().filter(move |(_, server)| listens(server))
     }
 }

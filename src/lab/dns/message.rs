@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr as _;
+use std::sync::Arc;
 
 use hickory_resolver::proto::op::{Message, MessageType, OpCode};
 use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, NS, PTR, SOA, SRV, TXT};
@@ -108,7 +109,7 @@ impl Reply {
     }
 
     /// Cuts an answer that does not fit into a datagram: what is left of it is the word that there was more.
-    pub(in crate::lab) fn fit(mut self, query: Query<'_>) -> Self {
+    pub(in crate::lab) fn fit(mut self: Arc<Self>, query: Query<'_>) -> Arc<Self> {
         if query.tcp || self.answers.len() + self.extra.len() < FITS {
             return self;
         }
@@ -116,10 +117,11 @@ impl Reply {
             reply.message(query.name, query.kind, 0).and_then(|m| m.to_vec().ok()).map_or(0, |b| b.len())
         };
         if bytes(&self) > DATAGRAM {
-            self.extra.clear();
+            Arc::make_mut(&mut self).extra.clear();
         }
         if bytes(&self) > DATAGRAM {
-            (self.answers, self.truncated) = (Vec::new(), true);
+            let cut = Arc::make_mut(&mut self);
+            (cut.answers, cut.truncated) = (Vec::new(), true);
         }
         self
     }
@@ -223,10 +225,10 @@ mod tests {
         let name = "web.shop.svc.cluster.local";
         let reply = |count: u8| Reply::with((0..count).map(address).collect());
         let query = |tcp| Query { name, kind: RecordType::A, client: CLIENT, tcp };
-        assert!(!reply(29).fit(query(false)).truncated);
-        let cut = reply(60).fit(query(false));
+        assert!(!Arc::new(reply(29)).fit(query(false)).truncated);
+        let cut = Arc::new(reply(60)).fit(query(false));
         assert!(cut.truncated && cut.answers.is_empty());
-        assert_eq!(reply(60).fit(query(true)).answers.len(), 60);
+        assert_eq!(Arc::new(reply(60)).fit(query(true)).answers.len(), 60);
     }
 
     #[test]

@@ -41,6 +41,13 @@ pub(in crate::lab) struct Dns {
     elsewhere: Option<Arc<Config>>,
 }
 
+/// What `kubernetes` answers, while the objects are of this version.
+#[derive(Debug, Default)]
+struct Known {
+    version: u64,
+    answers: BTreeMap<Place, BTreeMap<String, Option<Arc<Reply>>>>,
+}
+
 /// What a pod has mounted.
 #[derive(Debug)]
 struct Mount {
@@ -61,6 +68,7 @@ struct Server {
     looks: Option<(Duration, Instant)>,
     /// By name within each place.
     kept: BTreeMap<Place, BTreeMap<String, Kept>>,
+    known: Known,
     turns: usize,
 }
 
@@ -73,6 +81,20 @@ impl Dns {
         if let Some(server) = self.servers.get_mut(&life) {
             server.kept.entry(place).or_default().insert(name.to_owned(), kept);
         }
+    }
+
+    /// What was learnt of a name while the objects were of this version.
+    pub(super) fn known(&self, life: u64, version: u64, place: Place, name: &str) -> Option<&Option<Arc<Reply>>> {
+        let known = &self.servers.get(&life)?.known;
+        if known.version == version { known.answers.get(&place)?.get(name) } else { None }
+    }
+
+    pub(super) fn learn(&mut self, life: u64, version: u64, place: Place, name: &str, answer: Option<Arc<Reply>>) {
+        let Some(Server { known, .. }) = self.servers.get_mut(&life) else { return };
+        if known.version != version {
+            *known = Known { version, ..Known::default() };
+        }
+        known.answers.entry(place).or_default().insert(name.to_owned(), answer);
     }
 
     /// A number that is one higher each time.
@@ -96,8 +118,19 @@ pub(in crate::lab) fn starts(world: &mut World, pod: &Pod, image: &str, life: u6
     world.dns.mounts.insert(key.clone(), Mount { from, text: text.clone(), synced: None });
     let Ok(config) = Config::load(&text) else { return false };
     let looks = looks(world, &config);
-    let (config, kept) = (Arc::new(config), BTreeMap::new());
-    world.dns.servers.insert(life, Server { pod: key.clone(), config, tried: text, looks, kept, turns: 0 });
+    let config = Arc::new(config);
+    world.dns.servers.insert(
+        life,
+        Server {
+            pod: key.clone(),
+            config,
+            tried: text,
+            looks,
+            kept: BTreeMap::new(),
+            known: Known::default(),
+            turns: 0,
+        },
+    );
     plan(world, &key);
     true
 }
@@ -223,17 +256,17 @@ fn look(world: &mut World, life: u64) {
     let looks = looks(world, &config);
     if let Some(server) = world.dns.servers.get_mut(&life) {
         (server.config, server.looks) = (Arc::new(config), looks);
-        (server.kept, server.turns) = (BTreeMap::new(), 0);
+        (server.kept, server.known, server.turns) = (BTreeMap::new(), Known::default(), 0);
     }
 }
 
 /// The answer of a DNS outside the cluster that knows the cluster's names.
-pub(in crate::lab) fn elsewhere(world: &mut World, query: Query<'_>) -> Reply {
+pub(in crate::lab) fn elsewhere(world: &mut World, query: Query<'_>) -> Arc<Reply> {
     let own = world.dns.elsewhere.get_or_insert_with(|| Arc::new(Config::load(OWN).unwrap_or_default()));
     let config = Arc::clone(own);
     let local = SocketAddr::from(([127, 0, 0, 1], 53));
     match chain::serve(world, &config, 0, local, query).outcome {
         Outcome::Reply(reply) => reply,
-        Outcome::Silence { .. } | Outcome::Closed => Reply::of(ResponseCode::ServFail),
+        Outcome::Silence { .. } | Outcome::Closed => Arc::new(Reply::of(ResponseCode::ServFail)),
     }
 }

@@ -1,4 +1,5 @@
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
@@ -53,7 +54,7 @@ fn served(lab: &Shared, asked: Query<'_>) -> (Outcome, Duration) {
 
 fn reply(lab: &Shared, name: &str, kind: RecordType) -> Reply {
     match served(lab, query(name, kind)).0 {
-        Outcome::Reply(reply) => reply,
+        Outcome::Reply(reply) => Reply::clone(&reply),
         other => panic!("{name}: {other:?}"),
     }
 }
@@ -149,13 +150,27 @@ fn broken(views: &str, plugin: &str) -> String {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_answered_is_known_until_an_object_changes() {
+    let lab = shop();
+    assert!(run(&lab, &format!(".:53 {{\n {CLUSTER} }}\n")));
+    let addresses = || addresses(&lab, "late.shop.svc.cluster.local");
+    assert_eq!((addresses().0, addresses().0), (ResponseCode::NXDomain, ResponseCode::NXDomain));
+    create(&lab, service("late", "10.96.0.8"));
+    let there = (ResponseCode::NoError, vec!["10.96.0.8".parse().unwrap()]);
+    assert_eq!((addresses(), addresses()), (there.clone(), there));
+    remove::<Service>(&lab, "shop", "late");
+    assert_eq!(addresses().0, ResponseCode::NXDomain);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_fault_writes_bites_for_its_names_and_no_others() {
     let lab = shop();
     let silent = Outcome::Silence { idle: 10 * S };
+    let told = |code| Outcome::Reply(Arc::new(Reply::of(code)));
     for (plugin, expected) in [
-        ("template ANY ANY {\n rcode NXDOMAIN\n }", Outcome::Reply(Reply::of(ResponseCode::NXDomain))),
-        ("template ANY ANY {\n rcode SERVFAIL\n }", Outcome::Reply(Reply::of(ResponseCode::ServFail))),
-        ("acl {\n block\n }", Outcome::Reply(Reply::of(ResponseCode::Refused))),
+        ("template ANY ANY {\n rcode NXDOMAIN\n }", told(ResponseCode::NXDomain)),
+        ("template ANY ANY {\n rcode SERVFAIL\n }", told(ResponseCode::ServFail)),
+        ("acl {\n block\n }", told(ResponseCode::Refused)),
         ("acl {\n drop\n }", silent),
     ] {
         assert!(run(&lab, &broken("", plugin)), "{plugin}");

@@ -5,6 +5,7 @@
 use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
@@ -56,7 +57,7 @@ pub(super) struct DnsTransport {
 
 /// What one query came to.
 enum Told {
-    Reply(Reply),
+    Reply(Arc<Reply>),
     /// Somebody answered of whom the lab only knows that it works.
     Expected,
     Miss(Class),

@@ -112,7 +112,7 @@ mod tests {
         assert!(ports.iter().all(|port| port % 2 == 0 && (FIRST..FIRST + PORTS).contains(port)));
         assert_eq!(BTreeSet::from_iter(&ports).len(), ports.len(), "no port twice on one walk: {first}");
         // Of every nine steps, that of the walk and seven halves by chance, one port is used.
-        let round = (0..).position(|_| {
+        let round = (0..10_000).position(|_| {
             let port = client.port(service);
             (first..first + 2 * FURTHEST * STEP).contains(&port)
         });

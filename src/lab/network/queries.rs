@@ -1,6 +1,7 @@
 //! The way of a DNS query: through a Service's rules to a server, and what comes back.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::transport::is_cut_off;
@@ -15,7 +16,7 @@ pub(in crate::lab) const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 31, 255,
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::lab) enum Delivered {
     /// An answer, so long after the query arrived, by the process of this life.
-    Answered { reply: Reply, takes: Duration, life: u64 },
+    Answered { reply: Arc<Reply>, takes: Duration, life: u64 },
     /// It met a process that is no CoreDNS, and of which nobody knows what it answers.
     Stranger { takes: Duration, life: u64 },
     /// Nobody listens there, and whoever is there says so.

@@ -1,6 +1,7 @@
 //! What a host name means inside the cluster: what a pod's resolver asks for, and what it makes of the answers.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Service;
@@ -156,7 +157,7 @@ async fn ask(shared: &Shared, way: &mut Way, name: &str, kind: RecordType) -> Re
 }
 
 /// One question to the cluster's DNS; the way learns how long it took. A cluster without one is taken to have it elsewhere.
-fn once(world: &mut World, way: &mut Way, query: Query<'_>) -> Result<Reply, Class> {
+fn once(world: &mut World, way: &mut Way, query: Query<'_>) -> Result<Arc<Reply>, Class> {
     let round_trip = world.settings.round_trip;
     let Some(server) = name_server(world) else {
         way.at += round_trip + ELSEWHERE;

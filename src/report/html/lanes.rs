@@ -6,7 +6,7 @@ use super::chart::{X0, X1};
 use super::panel::{shorten, swatch};
 use super::scale::{TimeScale, text_width};
 use super::{Esc, put};
-use crate::record::{Change, Event, Micros, What};
+use crate::record::{Change, Event, Fields, Micros, What};
 use crate::report::format;
 use crate::report::model::Report;
 
@@ -114,7 +114,7 @@ fn distance(report: &Report, kind: &str, name: &str) -> u8 {
     nearest
 }
 
-fn state_of(change: Change, state: &BTreeMap<String, String>) -> State {
+fn state_of(change: Change, state: &Fields) -> State {
     let is = |key: &str, value: &str| state.get(key).is_some_and(|v| v.eq_ignore_ascii_case(value));
     if change == Change::Deleted {
         State::Gone
@@ -122,7 +122,7 @@ fn state_of(change: Change, state: &BTreeMap<String, String>) -> State {
         State::Terminating
     } else if is("ready", "true") {
         State::Ready
-    } else if state.contains_key("ready") {
+    } else if state.get("ready").is_some() {
         State::NotReady
     } else {
         State::There

@@ -161,7 +161,10 @@ impl Prober {
             (Kind::Liveness, &of.liveness_probe),
         ];
         let given = kinds.into_iter().filter_map(|(kind, probe)| Some((kind, probe.as_ref()?)));
-        given.map(|(kind, probe)| Self::new(kind, probe, of.ports.as_deref().unwrap_or_default(), &mut wait)).collect()
+        let ports = of.ports.as_deref().unwrap_or_default();
+        let mut all: Vec<Self> = given.map(|(kind, probe)| Self::new(kind, probe, ports, &mut wait)).collect();
+        all.shrink_to_fit();
+        all
     }
 
     fn new(kind: Kind, of: &Probe, ports: &[ContainerPort], wait: &mut impl FnMut(Duration) -> Duration) -> Self {

@@ -136,7 +136,9 @@ fn fill(pod: &mut Pod, worker: &Worker, host: String) {
     }
     let of = |init: bool| {
         let all = worker.containers.iter().filter(move |container| (container.role != Role::Main) == init);
-        let all: Vec<ContainerStatus> = all.map(|container| container_status(worker, container)).collect();
+        let mut all: Vec<ContainerStatus> = all.map(|container| container_status(worker, container)).collect();
+        // Most have one: the room for three more would be kilobytes, in thousands of pods.
+        all.shrink_to_fit();
         (!all.is_empty()).then_some(all)
     };
     status.init_container_statuses = of(true);

@@ -346,7 +346,9 @@ fn containers(world: &mut World, pod: &Pod, spec: &PodSpec, node: &str) -> Vec<C
         let app = App::of(pod, &of.name, role, &world.settings);
         Container::new(of, role, app, probers(world, of, role, node))
     };
-    all.map(one).collect()
+    let mut all: Vec<Container> = all.map(one).collect();
+    all.shrink_to_fit();
+    all
 }
 
 /// The probes of a container. A kubelet that has just started lets each wait for a random part of its period.

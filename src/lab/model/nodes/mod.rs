@@ -109,8 +109,8 @@ fn silent_from_now(world: &mut World, node: &str) -> Timestamp {
         last = last.max(before(world.wall(), ago));
     }
     // The controller counts from when it saw the renewal, at its next look.
-    let seen = tick_from(last, world.settings.node_monitor);
-    tick_from(after(seen, world.settings.node_grace), world.settings.node_monitor)
+    let seen = tick_from(world, last, world.settings.node_monitor);
+    tick_from(world, after(seen, world.settings.node_grace), world.settings.node_monitor)
 }
 
 /// Cuts a node off from everything else: what runs on it runs on, its kubelet hears of nothing, and nobody of it.
@@ -253,7 +253,7 @@ fn report_later(world: &mut World, name: &str) {
     }
     let hash = name.bytes().fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     let turn = Duration::from_millis(u64::from(hash) * 7919 % 300_000);
-    let next = after(tick_from(before(after(world.wall(), Duration::from_nanos(1)), turn), REPORT), turn);
+    let next = after(tick_from(world, before(after(world.wall(), Duration::from_nanos(1)), turn), REPORT), turn);
     at(world, next, &format!("{STATUS}{name}"));
 }
 
@@ -281,10 +281,14 @@ fn before(time: Timestamp, long: Duration) -> Timestamp {
 }
 
 /// When a controller that looks every so often looks first, from a time on.
-fn tick_from(time: Timestamp, every: Duration) -> Timestamp {
+///
+/// It counts from the lab's own beginning: by the wall clock the same seed would make another run at another time of day.
+fn tick_from(world: &World, time: Timestamp, every: Duration) -> Timestamp {
+    let zero = world.began().as_nanosecond();
     let every = i128::try_from(every.as_nanos()).unwrap_or(i128::MAX).max(1);
-    let (ticks, rest) = (time.as_nanosecond().div_euclid(every), time.as_nanosecond().rem_euclid(every));
-    Timestamp::from_nanosecond((ticks + i128::from(rest != 0)) * every).unwrap_or(time)
+    let since = time.as_nanosecond() - zero;
+    let (ticks, rest) = (since.div_euclid(every), since.rem_euclid(every));
+    Timestamp::from_nanosecond(zero + (ticks + i128::from(rest != 0)) * every).unwrap_or(time)
 }
 
 /// When the cloud's controller looks next.
@@ -292,10 +296,10 @@ fn next_cloud_look(world: &mut World) -> Timestamp {
     let looks = world.nodes.cloud_looks.unwrap_or_else(|| world.up_to(CLOUD_LOOKS));
     world.nodes.cloud_looks = Some(looks);
     let now = after(world.wall(), Duration::from_nanos(1));
-    after(tick_from(before(now, looks), CLOUD_LOOKS), looks)
+    after(tick_from(world, before(now, looks), CLOUD_LOOKS), looks)
 }
 
 /// When such a controller looks next.
 fn next_tick(world: &World, every: Duration) -> Timestamp {
-    tick_from(after(world.wall(), Duration::from_nanos(1)), every)
+    tick_from(world, after(world.wall(), Duration::from_nanos(1)), every)
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use serde_json::{Value, json};
 
-use super::{cut_power, leases, remove, restore_power, tick_from};
+use super::{after, cut_power, leases, remove, restore_power, tick_from};
 use crate::lab::model::objects::{condition, is_ready};
 use crate::lab::store::{ObjectKey, number_of};
 use crate::lab::testing::{create, lab, node, pass};
@@ -68,11 +68,16 @@ fn taint(shared: &Shared, name: &str, key: &str) {
     });
 }
 
-#[test]
-fn a_controller_looks_at_whole_periods() {
-    let at = |ms: i64| k8s_openapi::jiff::Timestamp::from_millisecond(ms).unwrap();
-    assert_eq!(tick_from(at(10_000), secs(5)), at(10_000));
-    assert_eq!(tick_from(at(10_001), secs(5)), at(15_000));
+#[tokio::test(start_paused = true)]
+async fn a_controller_looks_at_whole_periods_since_the_lab_began() {
+    let every = Duration::from_millis(5_030);
+    lab().read(|world| {
+        let looks = |ms| {
+            let seen = tick_from(world, after(world.began(), Duration::from_millis(ms)), every);
+            seen.duration_since(world.began()).as_millis()
+        };
+        assert_eq!([looks(10_060), looks(10_061)], [10_060, 15_090]);
+    });
 }
 
 #[tokio::test(start_paused = true)]
