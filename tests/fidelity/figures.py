@@ -90,6 +90,12 @@ def compared(lab, bed, figure):
     return (median(ours), median(theirs), difference <= max(SECONDS, SHARE * median(theirs)))
 
 
+def possible(lab, bed, figure):
+    """Whether rehearsals came to less than the bed's median and to more, as the seed would have it."""
+    ours, theirs = values(lab, figure), values(bed, figure)
+    return bool(ours and theirs) and min(ours) <= median(theirs) <= max(ours)
+
+
 def median(numbers):
     """Their median; of none `None`."""
     return statistics.median(numbers) if numbers else None

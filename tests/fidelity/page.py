@@ -1,8 +1,8 @@
 """The tables of docs/fidelity.md; what stands around them is written by hand."""
 
 import figures
-from causes import CAUSES
-from figures import FIGURES, compared, median, usual, values
+from causes import CAUSES, CHANCE
+from figures import FIGURES, compared, median, possible, usual, values
 from markdown import about, put, table
 
 HEADS = {
@@ -56,14 +56,17 @@ def misses(known):
 
 
 def unexplained(everything):
-    """Differences that nobody has named a cause for, and causes of differences that are gone: a line each."""
+    """Differences that nobody has named a cause for, and those that are called chance and are none: a line each."""
     lines = []
     for name, known in everything["scenarios"].items():
         if not known.get("lacks") and not measured(known):
             lines.append(f"{name}: measured on one side only")
         for figure in misses(known):
-            if figure not in CAUSES.get(name, {}):
+            cause = CAUSES.get(name, {}).get(figure)
+            if not cause:
                 lines.append(f"{name}: the {figure} differs by more than it may, and docs/fidelity.md does not say why")
+            elif cause is CHANCE and not possible(known["lab"], known["bed"], figure):
+                lines.append(f"{name}: no rehearsal came as far as the bed's {figure}: that is no chance")
     return lines
 
 
